@@ -12,6 +12,8 @@
     │   ├── ReentrantUpdateError                          an update made inside an update
     │   └── PendingOverflowError                          observers are too far behind
     ├── ClosedError                     (RuntimeError)    used after ``close``
+    ├── NoLoopError                     (RuntimeError)    something async was used where no event loop runs
+    ├── EventTimeoutError               (TimeoutError)    an awaited event did not come
     ├── SnapshotError                   (ValueError)      a file that holds no usable state
     │   └── SnapshotFileError           (OSError)         it cannot be read or written
     │       └── SnapshotNotFoundError   (FileNotFoundError)
@@ -31,11 +33,13 @@ __all__ = (
     "AudioFormatError",
     "ClosedError",
     "DeviceError",
+    "EventTimeoutError",
     "FieldTypeError",
     "FieldValueError",
     "ImmutableError",
     "InvalidUpdateError",
     "MissingExtraError",
+    "NoLoopError",
     "PendingOverflowError",
     "ProviderError",
     "RecordError",
@@ -86,6 +90,14 @@ class PendingOverflowError(UpdateError):
 
 class ClosedError(VoxrxError, RuntimeError):
     """Something was used after it had been closed."""
+
+
+class NoLoopError(VoxrxError, RuntimeError):
+    """Something async was used where no event loop runs."""
+
+
+class EventTimeoutError(VoxrxError, TimeoutError):
+    """An awaited event did not come in time."""
 
 
 class SnapshotError(VoxrxError, ValueError):

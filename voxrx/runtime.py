@@ -50,7 +50,7 @@ class Worker:
         with self._lock:
             if self._closed:
                 raise ClosedError(f"the thread {self._name!r} was closed")
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # a BaseException in a job ends the thread
                 self._thread = threading.Thread(target=_work, args=(self._jobs,), name=self._name, daemon=True)
                 self._thread.start()
             self._jobs.put(job)

@@ -16,7 +16,7 @@ from typing import Any
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from voxrx.clock import Clock, SystemClock
+from voxrx.clock import Clock, SystemClock, Work
 from voxrx.records.commands import Command
 from voxrx.records.enums import DisconnectReason
 from voxrx.records.signals import ConnectionStarting, Disconnected, ErrorReported, Signal
@@ -174,9 +174,10 @@ class _Connection:
 
     def _open(self) -> None:
         self._emit(ConnectionStarting(at=self._clock.now(), provider=self._provider.name))
-        self._opening = self._loop.create_task(self._open_session())
+        self._opening = self._loop.create_task(self._open_session(self._clock.work()))
 
-    async def _open_session(self) -> None:
+    async def _open_session(self, beginning: Work) -> None:
+        beginning.finish()  # from the subscription until here, no virtual time has passed
         try:
             await self._session.open()
         except Exception as error:

@@ -1,0 +1,494 @@
+"""Events, and the ways to be told of them.
+
+==================  ============================  =================================================================
+way                 runs on                       when it is slow
+==================  ============================  =================================================================
+``of``              the thread that delivers      it delays delivery to all
+``on``, ``once``    one handler thread            the handlers' queue (1,024) drops its oldest events
+with ``async def``  the loop that ran at ``on``   this handler's queue (1,024) drops its oldest events
+``stream``          the loop that ran at the call this stream's queue (1,024) drops its oldest events
+==================  ============================  =================================================================
+
+What is dropped is counted (``dropped``) and reported on ``manager.errors``, once per jam. A tight loop of updates on
+a handler's own event loop lets the handler run too late, and will overflow its queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from enum import Enum
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from voxrx.clock import Clock
+from voxrx.derived.rules import RULES, Rule, events_of
+from voxrx.errors import ClosedError, EventTimeoutError, FieldTypeError, NoLoopError, PendingOverflowError
+from voxrx.records import Event, EventType, Transition
+from voxrx.runtime import Runtime
+
+__all__ = ("EventStream", "Events", "Handler", "Watch")
+
+QUEUE_SIZE = 1024
+
+Handler = Callable[[Event], object]
+"""A plain function of an event, or an ``async`` one."""
+
+Report = Callable[[str, BaseException], None]
+
+
+class Watch(Protocol):
+    """How transitions are watched: `Store.watch`."""
+
+    def __call__(
+        self, next: Callable[[Transition], None], *, label: str, complete: Callable[[], None] | None = None
+    ) -> abc.DisposableBase:
+        """Call ``next`` with every transition from now on."""
+        ...
+
+
+class Events:
+    """The events of a conversation; ``manager.events`` and ``engine.events``.
+
+    Events come from transitions, in the order of the table in `voxrx.derived.rules`; none is given on subscribing.
+    All methods may be called from any thread, except where they say that they need a running event loop.
+    """
+
+    def __init__(
+        self, watch: Watch, *, clock: Clock, runtime: Runtime, report: Report, rules: Iterable[Rule] = RULES
+    ) -> None:
+        self._watch = watch
+        self._clock = clock
+        self._report = report
+        self._rules = tuple(rules)
+        self._lock = threading.RLock()
+        self._subscribed: dict[Enum, int] = {}
+        self._wanted: tuple[Rule, ...] = ()
+        self._derived: tuple[Transition | None, tuple[Rule, ...], tuple[Event, ...]] = (None, (), ())
+        self._plain = _PlainHandlers(runtime, report)
+
+    @property
+    def dropped(self) -> int:
+        """How many events plain handlers have missed because their queue was full."""
+        return self._plain.dropped
+
+    def of(self, *types: Enum) -> Observable[Event]:
+        """Return an observable of these events (none given: of all), delivered inline like ``transitions``.
+
+        ::
+
+            transitions  --1----2--------3--|
+            status       --idle-connected---|
+            of(STATE_CHANGED)
+                         -------E-----------|
+        """
+        wanted = self._checked(types)
+
+        def subscribe(observer: abc.ObserverBase[Event], _: Any = None) -> abc.DisposableBase:
+            return self._attach(wanted, observer.on_next, "manager.events", observer.on_completed)
+
+        return Observable(subscribe)
+
+    def on(self, type: Enum, handler: Handler) -> abc.DisposableBase:
+        """Call ``handler`` with each event of this type, off the delivering thread.
+
+        A plain handler runs on the handler thread, in one order with all other plain handlers of this manager. An
+        ``async`` one runs on the event loop that is running now, one event after another.
+
+        Returns:
+            A disposable: no further call begins once it is disposed.
+
+        Raises:
+            NoLoopError: If the handler is ``async`` and no loop is running here.
+        """
+        return self._on(type, handler, once=False)
+
+    def once(self, type: Enum, handler: Handler) -> abc.DisposableBase:
+        """Like `on`, for the next event of this type only."""
+        return self._on(type, handler, once=True)
+
+    def stream(self, *types: Enum) -> EventStream:
+        """Return an async iterator over these events (none given: over all), from this call on.
+
+        ::
+
+            async with manager.events.stream(EventType.MESSAGE_ADDED) as events:
+                async for event in events:
+                    print(event.data["message"].content)
+
+        Raises:
+            NoLoopError: If no event loop is running here.
+        """
+        return EventStream(self._attach, self._checked(types), self._report)
+
+    def wait_for(
+        self,
+        type: Enum,
+        *,
+        timeout: float | None = None,
+        where: Callable[[Event], bool] | None = None,
+    ) -> Awaitable[Event]:
+        """Return an awaitable for the next event of this type, counted from this call.
+
+        Args:
+            type: The event to wait for.
+            timeout: How long to wait, in seconds of the clock.
+            where: Only an event for which this is true will do.
+
+        Raises:
+            EventTimeoutError: If it did not come in time.
+            ClosedError: If the manager was closed first.
+            NoLoopError: If no event loop is running here.
+        """
+        return _Waiting(self.stream(type), type, timeout, where, self._clock)
+
+    # --- how they are derived -----------------------------------------------------------------------------------
+
+    def _checked(self, types: tuple[Enum, ...]) -> frozenset[Enum]:
+        for type in types:
+            if not isinstance(cast(object, type), Enum):
+                raise FieldTypeError(f"expected an event type such as {EventType.STATE_CHANGED}, got {type!r:.100}")
+        return frozenset(types or (rule.type for rule in self._rules))
+
+    def _attach(
+        self, wanted: frozenset[Enum], next: Callable[[Event], None], label: str, complete: Callable[[], None]
+    ) -> abc.DisposableBase:
+        """Call ``next`` with each wanted event, on the delivering thread."""
+
+        def deliver(transition: Transition) -> None:
+            for event in self._events_of(transition):
+                if event.type in wanted:
+                    try:
+                        next(event)
+                    except Exception as error:
+                        self._report(label, error)
+
+        self._want(wanted, 1)
+        watching = self._watch(deliver, label=label, complete=complete)
+
+        def dispose() -> None:
+            watching.dispose()
+            self._want(wanted, -1)
+
+        return Disposable(dispose)
+
+    def _want(self, types: frozenset[Enum], by: int) -> None:
+        with self._lock:
+            for type in types:
+                self._subscribed[type] = self._subscribed.get(type, 0) + by
+            self._wanted = tuple(rule for rule in self._rules if self._subscribed.get(rule.type))
+
+    def _events_of(self, transition: Transition) -> tuple[Event, ...]:
+        """Return the events that anybody wants, derived once per transition."""
+        rules = self._wanted
+        known, for_rules, events = self._derived
+        if known is not transition or for_rules is not rules:
+            events = events_of(transition, rules)
+            self._derived = (transition, rules, events)
+        return events
+
+    # --- handlers -----------------------------------------------------------------------------------------------
+
+    def _on(self, type: Enum, handler: Handler, *, once: bool) -> abc.DisposableBase:
+        wanted = self._checked((type,))
+        label = _label(handler)
+        put = _AsyncHandler(handler, label, self._report).put if _is_async(handler) else self._plain.queue(handler, label)
+        ended = False
+        attached: list[abc.DisposableBase] = []
+
+        def next(event: Event) -> None:
+            nonlocal ended
+            if not ended:
+                if once:
+                    ended = True
+                    for subscription in attached:
+                        subscription.dispose()
+                put(event, lambda: once or not ended)
+
+        attached.append(self._attach(wanted, next, label, _nothing))
+        if ended:  # the one event came, on another thread, before there was a subscription to dispose
+            attached[0].dispose()
+
+        def dispose() -> None:
+            nonlocal ended
+            ended = True
+            attached[0].dispose()
+
+        return Disposable(dispose)
+
+
+def _is_async(handler: Any) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))
+
+
+def _label(handler: Any) -> str:
+    named = handler if hasattr(handler, "__qualname__") else type(handler)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _nothing() -> None:
+    pass
+
+
+Wanted = Callable[[], bool]
+
+
+class _Overflow:
+    """Counts what a full queue drops, and reports a jam when it begins."""
+
+    def __init__(self, label: str, report: Report) -> None:
+        self._label = label
+        self._report = report
+        self._jammed = False
+        self.dropped = 0
+
+    def drop(self) -> None:
+        self.dropped += 1
+        if not self._jammed:
+            self._jammed = True
+            error = PendingOverflowError(
+                f"{self._label} is too slow: its queue of {QUEUE_SIZE} events is full, and drops the oldest"
+            )
+            self._report(self._label, error)
+
+    def cleared(self) -> None:
+        self._jammed = False
+
+
+class _PlainHandlers:
+    """The queue that all plain handlers of a manager share, and the job that empties it."""
+
+    def __init__(self, runtime: Runtime, report: Report) -> None:
+        self._runtime = runtime
+        self._report = report
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Handler, str, Event, Wanted]] = deque()
+        self._scheduled = False
+        self._overflow = _Overflow("manager.events.on", report)
+
+    @property
+    def dropped(self) -> int:
+        return self._overflow.dropped
+
+    def queue(self, handler: Handler, label: str) -> Callable[[Event, Wanted], None]:
+        def put(event: Event, wanted: Wanted) -> None:
+            with self._lock:
+                full = len(self._waiting) >= QUEUE_SIZE
+                if full:
+                    self._waiting.popleft()
+                self._waiting.append((handler, label, event, wanted))
+                wake, self._scheduled = not self._scheduled, True
+            if full:
+                self._overflow.drop()
+            if wake:
+                self._runtime.handlers.submit(self._run)
+
+        return put
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    if not self._waiting:
+                        self._scheduled = False
+                        self._overflow.cleared()
+                        return
+                    handler, label, event, wanted = self._waiting.popleft()
+                if wanted():
+                    self._call(handler, label, event)
+        except BaseException:
+            with self._lock:
+                self._scheduled = False
+            raise
+
+    def _call(self, handler: Handler, label: str, event: Event) -> None:
+        try:
+            result = handler(event)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise FieldTypeError(f"{label} returned a coroutine; make the handler itself an async function")
+        except Exception as error:
+            self._report(label, error)
+
+
+class _AsyncHandler:
+    """One async handler: its queue, and the task on its loop that empties it."""
+
+    def __init__(self, handler: Handler, label: str, report: Report) -> None:
+        self._handler = handler
+        self._label = label
+        self._report = report
+        self._loop = _running_loop(f"the async handler {label}")
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Event, Wanted]] = deque()
+        self._scheduled = False
+        self._overflow = _Overflow(label, report)
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, event: Event, wanted: Wanted) -> None:
+        with self._lock:
+            full = len(self._waiting) >= QUEUE_SIZE
+            if full:
+                self._waiting.popleft()
+            self._waiting.append((event, wanted))
+            wake, self._scheduled = not self._scheduled, True
+        if full:
+            self._overflow.drop()
+        if wake:
+            self._loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    if not self._waiting:
+                        self._scheduled = False
+                        self._overflow.cleared()
+                        return
+                    event, wanted = self._waiting.popleft()
+                if wanted():
+                    try:
+                        await cast("Awaitable[object]", self._handler(event))
+                    except Exception as error:
+                        self._report(self._label, error)
+        except BaseException:
+            with self._lock:
+                self._scheduled = False
+            raise
+
+
+class EventStream(AsyncIterator[Event]):
+    """An async iterator over events; ends with `aclose`, its ``async with``, or the manager.
+
+    Holds up to 1,024 events that were not taken yet; then it drops the oldest, and counts them in ``dropped``.
+    """
+
+    def __init__(
+        self,
+        attach: Callable[[frozenset[Enum], Callable[[Event], None], str, Callable[[], None]], abc.DisposableBase],
+        types: frozenset[Enum],
+        report: Report,
+    ) -> None:
+        self._loop = _running_loop("an event stream")
+        self._waiting: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._woken = asyncio.Event()
+        self._ended = False
+        self._overflow = _Overflow("manager.events.stream", report)
+        self._subscription = attach(types, self._put, "manager.events.stream", self._end)
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped because they were not taken in time."""
+        return self._overflow.dropped
+
+    async def __anext__(self) -> Event:
+        while True:
+            with self._lock:
+                if self._waiting:
+                    return self._waiting.popleft()
+                if self._ended:
+                    raise StopAsyncIteration
+                self._overflow.cleared()
+                self._woken.clear()
+            await self._woken.wait()
+
+    async def aclose(self) -> None:
+        """Stop listening; what was not taken is gone."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening, from any thread."""
+        self._subscription.dispose()
+        with self._lock:
+            self._waiting.clear()
+        self._end()
+
+    async def __aenter__(self) -> EventStream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _put(self, event: Event) -> None:
+        with self._lock:
+            full = len(self._waiting) >= QUEUE_SIZE
+            if full:
+                self._waiting.popleft()
+            wake = not self._waiting
+            self._waiting.append(event)
+        if full:
+            self._overflow.drop()
+        if wake:
+            self._wake()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+
+class _Waiting(Awaitable[Event]):
+    """What `Events.wait_for` returns."""
+
+    def __init__(
+        self,
+        stream: EventStream,
+        type: Enum,
+        timeout: float | None,
+        where: Callable[[Event], bool] | None,
+        clock: Clock,
+    ) -> None:
+        self._stream = stream
+        self._type = type
+        self._timeout = timeout
+        self._where = where
+        self._clock = clock
+
+    def __await__(self) -> Generator[Any, None, Event]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Event:
+        timed_out = False
+
+        def give_up(*_: object) -> None:
+            nonlocal timed_out
+            timed_out = True
+            self._stream.close()
+
+        timer: abc.DisposableBase | None = None
+        if self._timeout is not None:
+            scheduler = self._clock.scheduler_on(asyncio.get_running_loop())
+            timer = scheduler.schedule_relative(self._timeout, give_up)
+        try:
+            async for event in self._stream:
+                if self._where is None or self._where(event):
+                    return event
+        finally:
+            self._stream.close()
+            if timer is not None:
+                timer.dispose()
+        if timed_out:
+            raise EventTimeoutError(f"no {self._type.name} within {self._timeout} s")
+        raise ClosedError(f"the manager was closed before there was a {self._type.name}")
+
+
+def _running_loop(what: str) -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise NoLoopError(f"{what} needs a running event loop: call this from async code") from None

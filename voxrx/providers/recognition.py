@@ -1,0 +1,194 @@
+"""From sound to text: a recogniser of your own, or the one that is built in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from voxrx.providers.computation import CallThread
+from voxrx.providers.grammar import Grammar
+from voxrx.providers.replies import Skills
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from voxrx.providers.speech_worker import SpeechWorker
+
+__all__ = (
+    "RECOGNITION_HZ",
+    "CommandRecogniser",
+    "Ears",
+    "Recogniser",
+    "Recognition",
+    "ThreadEars",
+    "WorkerEars",
+    "decided",
+    "margin",
+)
+
+RECOGNITION_HZ = 16_000
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was understood.
+
+    Attributes:
+        text: The words; empty: nothing was said.
+        understood: False if the words are a guess.
+    """
+
+    text: str
+    understood: bool = True
+
+
+class Recogniser(Protocol):
+    """Turns the sound of one utterance into text. Called on a thread of its own, one utterance at a time."""
+
+    def recognise(self, samples: NDArray[np.float32], sample_rate: int, /) -> str | Recognition:
+        """Return what is said in ``samples`` (mono, in [-1, 1], at 16 kHz); an empty text if nothing is."""
+        ...
+
+
+def _default_grammar() -> Grammar:
+    return Skills().grammar
+
+
+@dataclass(frozen=True)
+class CommandRecogniser:
+    """The built-in recogniser: pocketsphinx, in a worker process, while the user is still speaking.
+
+    Attributes:
+        grammar: The sentences that it understands for sure; anything else is tried with a language model of general
+            English, which is best effort.
+        threshold: By how much a sentence of the grammar must beat free English, per 10 ms, to be believed (`margin`).
+    """
+
+    grammar: Grammar = field(default_factory=_default_grammar)
+    threshold: float = 4.0
+
+
+def margin(grammar_score: int, language_score: int, frames: int) -> float:
+    """Return by how much the grammar's sentence explains the sound better than free English does, per frame.
+
+    Scores are logarithms to the base 1.0001, of the whole utterance.
+    """
+    return (grammar_score - language_score) / max(1, frames)
+
+
+def decided(
+    frames: int,
+    grammar_best: tuple[str, int] | None,
+    language_best: tuple[str, int] | None,
+    *,
+    grammar: Grammar,
+    threshold: float,
+) -> Recognition:
+    """Choose between what the grammar heard and what the language model heard; each is the words and their score."""
+    if language_best is None:
+        return Recognition("", understood=False)
+    in_grammar = grammar.match(language_best[0]) is not None
+    if grammar_best is None:
+        return Recognition(language_best[0], understood=in_grammar)
+    if in_grammar or margin(grammar_best[1], language_best[1], frames) >= threshold:
+        return Recognition(grammar_best[0])
+    return Recognition(language_best[0], understood=False)
+
+
+class Ears(Protocol):
+    """Hears one utterance after another; what a session knows of a recogniser."""
+
+    def begin(self) -> None:
+        """Begin an utterance, forgetting one that has not ended."""
+        ...
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """Take more of its sound, at 16 kHz."""
+        ...
+
+    async def end(self) -> Recognition:
+        """Return what was said."""
+        ...
+
+    def drop(self) -> None:
+        """Forget the utterance."""
+        ...
+
+
+class WorkerEars:
+    """Sends the sound to the worker process as it comes.
+
+    Args:
+        recogniser: What to listen for.
+        worker: Returns the worker that runs at present.
+        busy: Called when sound is sent; returns what to call when it has been decoded.
+    """
+
+    def __init__(
+        self, recogniser: CommandRecogniser, worker: Callable[[], SpeechWorker], busy: Callable[[], Callable[[], None]]
+    ) -> None:
+        self._recogniser = recogniser
+        self._worker = worker
+        self._busy = busy
+
+    def begin(self) -> None:
+        """Begin an utterance."""
+        self._worker().post("begin")
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """Send sound to the decoders."""
+        import numpy as np
+
+        sound = np.clip(samples * 32768.0, -32768, 32767).astype("<i2").tobytes()
+        self._worker().post("audio", sound, done=self._busy())
+
+    async def end(self) -> Recognition:
+        """Ask what the decoders understood, and choose."""
+        heard = (await self._worker().call("end")).fields
+        return decided(
+            heard["frames"],
+            _best(heard.get("grammar")),
+            _best(heard.get("language")),
+            grammar=self._recogniser.grammar,
+            threshold=self._recogniser.threshold,
+        )
+
+    def drop(self) -> None:
+        """Forget the utterance."""
+        self._worker().post("drop")
+
+
+def _best(hypothesis: list[Any] | None) -> tuple[str, int] | None:
+    return None if hypothesis is None else (hypothesis[0], hypothesis[1])
+
+
+class ThreadEars:
+    """Collects the sound, and gives it to the user's recogniser when the utterance has ended."""
+
+    def __init__(self, recogniser: Recogniser, thread: CallThread) -> None:
+        self._recogniser = recogniser
+        self._thread = thread
+        self._sound: list[NDArray[np.float32]] = []
+
+    def begin(self) -> None:
+        """Begin to collect."""
+        self._sound = []
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """Collect sound."""
+        self._sound.append(samples)
+
+    async def end(self) -> Recognition:
+        """Ask the user's recogniser."""
+        import numpy as np
+
+        samples = np.concatenate(self._sound or [np.zeros(0, np.float32)])
+        self._sound = []
+        result = await self._thread.call(lambda: self._recogniser.recognise(samples, RECOGNITION_HZ))
+        return result if isinstance(result, Recognition) else Recognition(result)
+
+    def drop(self) -> None:
+        """Forget what was collected."""
+        self._sound = []

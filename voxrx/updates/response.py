@@ -1,0 +1,222 @@
+"""Updates of what is said: the user's words, the provider's answer, and what was heard of it.
+
+``played`` says whether somebody reports what is played (an engine does). Then an answer with sound ends when it has
+been heard, and the response time runs to its first sound; else both go by what was generated.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from voxrx.records import (
+    ConversationState,
+    ConversationStatus,
+    Message,
+    ResponseState,
+    ResponseStatus,
+    SpeakerRole,
+    Turn,
+    TurnStatus,
+    update,
+)
+from voxrx.updates.messages import messages_of, replaced
+from voxrx.updates.status import resting
+from voxrx.updates.turns import answered, closed, ended, interrupted, opened, responded
+
+__all__ = (
+    "playback_ended",
+    "playback_progressed",
+    "playback_started",
+    "response_ended",
+    "response_heard",
+    "response_said",
+    "response_started",
+    "usage_reported",
+    "user_said",
+)
+
+
+@update
+def user_said(
+    state: ConversationState,
+    at: datetime,
+    /,
+    *,
+    message_id: str,
+    turn_id: str,
+    text: str,
+    is_final: bool = True,
+    audio_duration_ms: float | None = None,
+    ended_at: datetime | None = None,
+) -> ConversationState:
+    """The user's words, for the first time (a turn opens), or again (their message's text changes)."""
+    changes = {"content": text, "is_complete": is_final, "audio_duration_ms": audio_duration_ms}
+    known = messages_of(state).find(message_id)
+    if known is not None:
+        state = replaced(state, known, known.evolve(**changes))
+    else:
+        asked_at = min(ended_at or at, at)
+        message = Message(id=message_id, role=SpeakerRole.USER, timestamp=asked_at, **changes)
+        started_at = asked_at - timedelta(milliseconds=audio_duration_ms or 0.0)
+        turn = Turn(id=turn_id, user_message=message, started_at=started_at, asked_at=asked_at)
+        state = opened(closed(state, at), turn)
+    turn = state.current_turn
+    if is_final and turn is not None and turn.id == turn_id and state.connection.is_connected:
+        return state.evolve(status=ConversationStatus.PROCESSING)
+    return state
+
+
+@update
+def response_started(
+    state: ConversationState, at: datetime, /, *, response_id: str, message_id: str, turn_id: str
+) -> ConversationState:
+    """An answer begins, in its turn, or in a new one that the assistant opens."""
+    if state.current_turn is None or state.current_turn.id != turn_id:
+        state = opened(closed(state, at), Turn(id=turn_id, started_at=at))
+    response = ResponseState(id=response_id, message_id=message_id, turn_id=turn_id, started_at=at)
+    return state.evolve(response=response, status=ConversationStatus.RESPONDING)
+
+
+@update
+def response_said(
+    state: ConversationState, at: datetime, /, *, response_id: str, delta: str, played: bool = False
+) -> ConversationState:
+    """More of the answer's text."""
+    response = _in_progress(state, response_id)
+    if response is None:
+        return state
+    message = messages_of(state).find(response.message_id)
+    if message is None:
+        message = Message(
+            id=response.message_id,
+            role=SpeakerRole.ASSISTANT,
+            content=delta,
+            timestamp=at,
+            is_complete=False,
+        )
+        state = answered(state, message)
+    else:
+        state = replaced(state, message, message.evolve(content=message.content + delta))
+    return state if played else responded(state, at)
+
+
+@update
+def response_heard(
+    state: ConversationState, at: datetime, /, *, response_id: str, duration_ms: float, played: bool = False
+) -> ConversationState:
+    """More of the answer's sound was generated."""
+    response = _in_progress(state, response_id)
+    if response is None:
+        return state
+    state = state.evolve(response=response.evolve(audio_ms=response.audio_ms + duration_ms))
+    return state if played else responded(state, at)
+
+
+@update
+def response_ended(
+    state: ConversationState,
+    at: datetime,
+    /,
+    *,
+    response_id: str,
+    status: ResponseStatus,
+    error: str | None = None,
+    played: bool = False,
+) -> ConversationState:
+    """The answer is generated, or was cancelled, or failed; its turn ends, unless it is still to be heard."""
+    response = _in_progress(state, response_id)
+    if response is None:
+        return state
+    state = state.evolve(response=response.evolve(status=status, error=error))
+    message = messages_of(state).find(response.message_id)
+    if message is not None:
+        duration = response.audio_ms or None
+        state = replaced(state, message, message.evolve(is_complete=True, audio_duration_ms=duration))
+    if status is ResponseStatus.FAILED:
+        connection = state.connection
+        state = state.evolve(
+            connection=connection.evolve(last_error=error, error_count=connection.error_count + 1)
+        )
+    if status is ResponseStatus.COMPLETED and played and response.played_ms < response.audio_ms:
+        return state
+    return _turn_over(state, at, response)
+
+
+@update
+def playback_started(state: ConversationState, at: datetime, /, *, response_id: str) -> ConversationState:
+    """The first sound of the answer is being played."""
+    state = state.evolve(audio=state.audio.evolve(is_playing=True))
+    response = state.response
+    if response is None or response.id != response_id or state.current_turn is None:
+        return state
+    return responded(state, at) if state.current_turn.id == response.turn_id else state
+
+
+@update
+def playback_progressed(
+    state: ConversationState, at: datetime, /, *, response_id: str, played_ms: float
+) -> dict[str, Any]:
+    """So much of the answer has been played."""
+    response = state.response
+    if response is None or response.id != response_id:
+        return {}
+    return {"response": response.evolve(played_ms=played_ms)}
+
+
+@update
+def playback_ended(
+    state: ConversationState, at: datetime, /, *, response_id: str, played_ms: float, interrupted: bool = False
+) -> ConversationState:
+    """The answer was played to its end, or cut off; its turn ends."""
+    state = state.evolve(audio=state.audio.evolve(is_playing=False, output_volume_db=-120.0))
+    response = state.response
+    if response is None or response.id != response_id:
+        return state
+    response = response.evolve(played_ms=played_ms)
+    if interrupted and response.status is ResponseStatus.IN_PROGRESS:
+        response = response.evolve(status=ResponseStatus.CANCELLED)
+    elif interrupted:
+        return _turn_over(state.evolve(response=response), at, response.evolve(status=ResponseStatus.CANCELLED))
+    state = state.evolve(response=response)
+    return state if response.status is ResponseStatus.IN_PROGRESS else _turn_over(state, at, response)
+
+
+@update
+def usage_reported(
+    state: ConversationState, at: datetime, /, *, usage_id: str, tokens: int = 0, audio_seconds: float = 0.0
+) -> dict[str, Any]:
+    """An answer consumed so much; the same report again changes nothing."""
+    response = state.response
+    if response is not None and response.usage_id == usage_id:
+        return {}
+    metrics = state.metrics
+    return {
+        "response": None if response is None else response.evolve(usage_id=usage_id),
+        "metrics": metrics.evolve(
+            tokens_used=metrics.tokens_used + tokens,
+            audio_seconds_used=metrics.audio_seconds_used + audio_seconds,
+        ),
+    }
+
+
+def _in_progress(state: ConversationState, response_id: str) -> ResponseState | None:
+    """Return the response with this id if it is being given: what comes for another, or late, changes nothing."""
+    response = state.response
+    if response is None or response.id != response_id or response.status is not ResponseStatus.IN_PROGRESS:
+        return None
+    return response
+
+
+def _turn_over(state: ConversationState, at: datetime, response: ResponseState) -> ConversationState:
+    """Return the state in which the response's turn has ended as the response did."""
+    turn = state.current_turn
+    if turn is None or turn.id != response.turn_id:
+        return state
+    if response.status is ResponseStatus.COMPLETED:
+        state = ended(state, at, TurnStatus.COMPLETED)
+    elif response.status is ResponseStatus.CANCELLED:
+        state = interrupted(state, at)
+    else:
+        state = closed(state, at)
+    return state.evolve(status=resting(state))
