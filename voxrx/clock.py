@@ -8,6 +8,7 @@ talked through faster than real time and still gets every event in the order it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import os
@@ -146,7 +147,7 @@ class VirtualClock(Clock):
         computing_seconds: float | None = 0.0,
     ) -> None:
         self._start = start.astimezone(_UTC)
-        self._scheduler = _VirtualScheduler(self)
+        self._scheduler = _VirtualScheduler(self, None)
         self._computing_seconds = computing_seconds
         self._ids = itertools.count(1)
         self._order = itertools.count()
@@ -172,7 +173,7 @@ class VirtualClock(Clock):
         return self._scheduler
 
     def scheduler_on(self, loop: asyncio.AbstractEventLoop) -> abc.SchedulerBase:
-        return self._scheduler
+        return _VirtualScheduler(self, loop)
 
     def work(self) -> Work:
         with self._changed:
@@ -221,34 +222,27 @@ class VirtualClock(Clock):
         timer.run()
         return True
 
-    async def run(self, until: Callable[[], bool]) -> None:
-        """Move the clock from timer to timer, waiting in real time whenever work is outstanding.
+    def listen(self, callback: Callable[[], None]) -> abc.DisposableBase:
+        """Call ``callback`` whenever a timer was set or work was finished, on the thread that did it."""
+        self._listeners.append(callback)
+        return Disposable(lambda: self._listeners.remove(callback))
 
-        Runs timers on the loop's thread, and lets the loop's other tasks run between any two of them. Returns when
-        ``until`` is true; without timers and without work it waits for either, from any thread.
-        """
+    async def settled(self) -> None:
+        """Wait, in real time, until no work is outstanding. On an event loop; work may be finished by any thread."""
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
 
         def wake() -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(woken.set)
 
-        self._listeners.append(wake)
-        try:
-            while not until():
+        if not self._outstanding:
+            return
+        with self.listen(wake):
+            while self._outstanding:
                 woken.clear()
-                if self._outstanding == 0 and self.due is not None:
-                    self.step()
-                    await asyncio.sleep(0)
-                else:
+                if self._outstanding:
                     await woken.wait()
-        finally:
-            self._listeners.remove(wake)
-
-    def wake(self) -> None:
-        """Let `run` look at its ``until`` again."""
-        self._tell()
 
     def _finished(self, seconds: float, action: Callable[[], None] | None) -> None:
         if self._computing_seconds is not None:
@@ -291,11 +285,12 @@ class _Timer:
 
 
 class _VirtualScheduler(PeriodicScheduler):
-    """The face of a virtual clock that Rx operators know."""
+    """The face of a virtual clock that Rx operators know; with a loop, actions run on its thread."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, loop: asyncio.AbstractEventLoop | None) -> None:
         super().__init__()
         self._clock = clock
+        self._loop = loop
 
     @property
     def now(self) -> datetime:
@@ -315,4 +310,28 @@ class _VirtualScheduler(PeriodicScheduler):
         return self._at(self.to_datetime(duetime).astimezone(_UTC), action, state)
 
     def _at(self, at: datetime, action: typing.ScheduledAction[T], state: T | None) -> abc.DisposableBase:
-        return self._clock.call_at(at, lambda: self.invoke_action(action, state=state) and None)
+        def invoke() -> None:
+            self.invoke_action(action, state=state)
+
+        return self._clock.call_at(at, lambda: self._on_loop(invoke))
+
+    def _on_loop(self, action: Callable[[], None]) -> None:
+        if self._loop is None or _running_loop() is self._loop:
+            action()
+            return
+        work = self._clock.work()
+
+        def run() -> None:
+            try:
+                action()
+            finally:
+                work.finish()
+
+        self._loop.call_soon_threadsafe(run)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -260,6 +260,11 @@ class StateManager(Verbs):
     async def update_async(self, **changes: Any) -> ConversationState:
         """Set fields of the state, and return when observers have seen it, wherever they run."""
         state = self.update(**changes)
+        await self.delivered()
+        return state
+
+    async def delivered(self) -> None:
+        """Return when everything committed until now has been delivered, wherever observers run."""
         loop = asyncio.get_running_loop()
         delivered = loop.create_future()
 
@@ -269,7 +274,6 @@ class StateManager(Verbs):
 
         self._store.when_delivered(lambda: None if loop.is_closed() else _call_soon(loop, done))
         await delivered
-        return state
 
     def transaction(self) -> Transaction:
         """Return a block of updates that become one transition, or none; for ``with`` and ``async with``."""
@@ -283,15 +287,17 @@ class StateManager(Verbs):
         Returns:
             A disposable that stops feeding.
         """
-        report = self._store.delivery.report
-
         def apply(update: Update | UpdateFunction) -> None:
             try:
                 self._store.apply(update)
             except Exception as error:
-                report(f"feed: {cause_name(update)}", error)
+                self.report(f"feed: {cause_name(update)}", error)
 
-        return updates.subscribe(apply, lambda error: report("feed: its source", error))
+        return updates.subscribe(apply, lambda error: self.report("feed: its source", error))
+
+    def report(self, source: str, error: BaseException) -> None:
+        """Log an error and put it on ``errors``; ``source`` says who raised it. From any thread."""
+        self._store.delivery.report(source, error)
 
     def on_update(self, callback: UpdateCallback) -> abc.DisposableBase:
         """Call ``callback(old, new)`` after each commit, inline with the observers.

@@ -18,11 +18,20 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
+from typing import TypeVar
 
+from reactivex import abc, typing
+from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from voxrx.clock import Clock
 from voxrx.errors import ClosedError
 
-__all__ = ("LoopThread", "Runtime", "Worker")
+__all__ = ("LoopThread", "Runtime", "Worker", "WorkerScheduler")
+
+T = TypeVar("T")
 
 
 
@@ -158,6 +167,47 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+class WorkerScheduler(PeriodicScheduler):
+    """A worker as a scheduler of Rx: actions run on its thread, one at a time; a clock's time waits for them."""
+
+    def __init__(self, worker: Worker, clock: Clock) -> None:
+        super().__init__()
+        self._worker = worker
+        self._clock = clock
+
+    @property
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def schedule(self, action: typing.ScheduledAction[T], state: T | None = None) -> abc.DisposableBase:
+        running = SingleAssignmentDisposable()
+        work = self._clock.work()
+
+        def run() -> None:
+            try:
+                if not running.is_disposed:
+                    running.disposable = self.invoke_action(action, state=state)
+            finally:
+                work.finish()
+
+        try:
+            self._worker.submit(run)
+        except BaseException:
+            work.finish()
+            raise
+        return running
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: typing.ScheduledAction[T], state: T | None = None
+    ) -> abc.DisposableBase:
+        return self._clock.scheduler.schedule_relative(duetime, lambda *_: self.schedule(action, state))
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[T], state: T | None = None
+    ) -> abc.DisposableBase:
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
 
 
 class Runtime:

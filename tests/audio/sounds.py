@@ -48,6 +48,4 @@ def joined(*parts: Sound) -> Sound:
 
 def frames_of(samples: Sound, *, size: int = 320, rate: int = 16_000, index: int = 0) -> list[AudioFrame]:
     """The sound in frames of `size` samples; the last one may be shorter."""
-    return [
-        AudioFrame(samples[begin : begin + size], rate, index + begin) for begin in range(0, len(samples), size)
-    ]
+    return [AudioFrame(samples[begin : begin + size], rate, index + begin) for begin in range(0, len(samples), size)]

@@ -196,15 +196,15 @@ def test_realtime_uses_the_scheduler_given_to_subscribe(tmp_path: Path) -> None:
     assert len(frames) == 2
 
 
-def test_pace_does_not_drift_over_an_hour_of_odd_frames(tmp_path: Path) -> None:
+def test_pace_does_not_drift_over_ten_minutes_of_odd_frames(tmp_path: Path) -> None:
     clock = VirtualClock()
     started = clock.now()
     last: list[AudioFrame] = []
-    path = written(tmp_path / "x.wav", np.zeros(1000 * 3600, np.float32), 1000)
+    path = written(tmp_path / "x.wav", np.zeros(1000 * 600, np.float32), 1000)
     source = audio_file(path, sample_rate=1000, frame_ms=7).paced(clock.scheduler)
 
     source.pipe(operators.last()).subscribe(last.append, scheduler=CurrentThreadScheduler.singleton())
-    clock.advance(3599.0)
+    clock.advance(599.0)
     assert last == []
     while clock.step():
         pass
@@ -429,7 +429,7 @@ def test_sixteen_bit_samples_come_back_as_they_were(tmp_path: Path, chunks: list
 
     samples, rate = soundfile.read(path, dtype="int16")
 
-    assert (samples.tolist(), rate) == (sum(chunks, []), 16_000)
+    assert (samples.tolist(), rate) == ([sample for chunk in chunks for sample in chunk], 16_000)
 
 
 def test_the_file_is_sixteen_bit_wav(tmp_path: Path) -> None:

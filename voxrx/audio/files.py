@@ -95,9 +95,7 @@ class AudioFile(Observable[AudioFrame]):
         absolutely, so that delays do not add up: what comes late is caught up. Completion comes with the last frame.
         """
 
-        def subscribe(
-            observer: abc.ObserverBase[AudioFrame], _: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[AudioFrame], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             return self._subscribe_paced(observer, scheduler)
 
         return Observable(subscribe)

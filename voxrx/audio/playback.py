@@ -81,10 +81,15 @@ class Player:
         self._signals: Subject[Signal] = Subject()
         self._timer = SerialDisposable()
         self._scheduled = False
+        self._run_began = scheduler.now
+        self._run_seconds = 0.0
         self._answers: deque[_Answer] = deque()
         self._playing: _Answer | None = None
         self._cut: deque[str] = deque(maxlen=_REMEMBERED_CUTS)
         self._handed = 0
+        self._flushes = 0
+        self._to_emit: deque[Signal] = deque()
+        self._emitting = False
         self._failing = False
         self._closed = False
 
@@ -137,7 +142,8 @@ class Player:
     def flush(self) -> tuple[str, float] | None:
         """Cut what is playing, and drop all that is queued; more sound of these answers is dropped, too.
 
-        `PlaybackEnded` is emitted before this returns; answers of which nothing was played give no signal.
+        `PlaybackEnded` is emitted before this returns (after the current signal, when an observer of `signals` calls
+        this); answers of which nothing was played give no signal.
 
         Returns
         -------
@@ -152,9 +158,7 @@ class Player:
             return None
         played_ms = playing.played_ms(self._scheduler.now)
         self._emit(
-            PlaybackEnded(
-                at=self._clock.now(), response_id=playing.response_id, played_ms=played_ms, interrupted=True
-            )
+            PlaybackEnded(at=self._clock.now(), response_id=playing.response_id, played_ms=played_ms, interrupted=True)
         )
         return playing.response_id, played_ms
 
@@ -170,7 +174,7 @@ class Player:
                 self._output.on_completed()
             except Exception as error:
                 self._report(error)
-        self._signals.on_completed()
+        self._emit()
 
     def __enter__(self) -> Player:
         return self
@@ -185,48 +189,58 @@ class Player:
 
     def _wake(self) -> None:
         if not self._scheduled:
-            self._schedule(self._scheduler.now)
+            self._begin_run(self._scheduler.now)
+            self._schedule()
 
-    def _schedule(self, due: datetime) -> None:
+    def _begin_run(self, at: datetime) -> None:
+        """Count time from ``at``: adding block to block would add up what is rounded to microseconds."""
+        self._run_began = at
+        self._run_seconds = 0.0
+
+    def _schedule(self) -> None:
+        due = self._run_began + timedelta(seconds=self._run_seconds)
+
         def tick(_: abc.SchedulerBase, __: object = None) -> abc.DisposableBase | None:
-            self._scheduled = False
             now = self._scheduler.now
-            self._continue(due if now - due < _STALL else now)
+            if now - due < _STALL:
+                self._continue(due)
+            else:
+                self._begin_run(now)
+                self._continue(now)
             return None
 
         self._scheduled = True
         self._timer.disposable = self._scheduler.schedule_absolute(due, tick)
 
     def _stop_timer(self) -> None:
+        self._flushes += 1
         self._scheduled = False
         self._timer.disposable = None
 
     def _continue(self, due: datetime) -> None:
         """Account for the block that has been played at ``due``, and hand the next one over.
 
-        The next timer is set before anything is emitted: an observer may flush, play or close.
+        Observers may play, finish, flush and close meanwhile: `_scheduled` stays true, so that only a new run after a
+        flush sets a timer, and after a flush nothing more is done here.
         """
-        emitted: list[Signal] = []
-        answer = self._playing
-        if answer is not None:
-            self._account(answer, emitted)
-            if answer.finished and not answer.chunks:
-                self._answers.popleft()
-                self._playing = answer = None
-        block = None
-        if answer is None and self._answers:
-            self._drop_empty()
-        if self._answers and self._answers[0].chunks:
-            answer = self._answers[0]
-            if self._playing is None:
-                self._playing = answer
-                emitted.append(PlaybackStarted(at=self._clock.now(), response_id=answer.response_id))
-            block = answer.next_block(self._block_ms, self._handed, due)
-            self._handed += len(block)
-            self._schedule(due + timedelta(milliseconds=block.duration_ms))
-        for signal in emitted:
-            self._emit(signal)
-        if block is not None and self._playing is answer:
+        flushes = self._flushes
+        if self._playing is not None:
+            self._account(self._playing)
+        if flushes != self._flushes:
+            return
+        self._scheduled = False
+        self._drop_empty()
+        if not self._answers or not self._answers[0].chunks:
+            return
+        answer = self._answers[0]
+        block = answer.next_block(self._block_ms, self._handed, due)
+        self._handed += len(block)
+        self._run_seconds += len(block) / block.sample_rate
+        self._schedule()
+        if self._playing is None:
+            self._playing = answer
+            self._emit(PlaybackStarted(at=self._clock.now(), response_id=answer.response_id))
+        if flushes == self._flushes:
             self._hand_over(block)
 
     def _drop_empty(self) -> None:
@@ -234,18 +248,20 @@ class Player:
         while self._answers and self._answers[0].finished and not self._answers[0].chunks:
             self._answers.popleft()
 
-    def _account(self, answer: _Answer, emitted: list[Signal]) -> None:
+    def _account(self, answer: _Answer) -> None:
         at = self._clock.now()
+        signals: list[Signal] = []
         answer.block_played()
         if answer.unreported_ms >= _REPORT_EVERY_MS - 1e-6:
-            emitted.append(OutputLevel(at=at, level_db=answer.taken_level_db()))
-            emitted.append(
-                PlaybackProgressed(at=at, response_id=answer.response_id, played_ms=answer.completed_ms)
-            )
+            signals.append(OutputLevel(at=at, level_db=answer.taken_level_db()))
+            signals.append(PlaybackProgressed(at=at, response_id=answer.response_id, played_ms=answer.completed_ms))
         if answer.finished and not answer.chunks:
-            emitted.append(
+            self._answers.popleft()
+            self._playing = None
+            signals.append(
                 PlaybackEnded(at=at, response_id=answer.response_id, played_ms=answer.completed_ms, interrupted=False)
             )
+        self._emit(*signals)
 
     def _hand_over(self, block: AudioFrame) -> None:
         if self._output is None:
@@ -259,11 +275,22 @@ class Player:
         else:
             self._failing = False
 
-    def _emit(self, signal: Signal) -> None:
+    def _emit(self, *signals: Signal) -> None:
+        """Emit in order; what observers cause meanwhile comes after, so that all of them see the same order."""
+        self._to_emit.extend(signals)
+        if self._emitting:
+            return
+        self._emitting = True
         try:
-            self._signals.on_next(signal)
-        except Exception as error:
-            self._report(error)
+            while self._to_emit:
+                try:
+                    self._signals.on_next(self._to_emit.popleft())
+                except Exception as error:
+                    self._report(error)
+        finally:
+            self._emitting = False
+        if self._closed:
+            self._signals.on_completed()
 
     def _report(self, error: Exception) -> None:
         if self._on_error is None:

@@ -23,6 +23,7 @@ _NUMBER_RULES = {
 _TOKEN = re.compile(r"\s*(<\w+>|[\[\]()|]|[^\s\[\]()|<>]+)")
 # Typed numbers may be larger than those that are listened for.
 _ANY_NUMBER = rf"(?:(?:{'|'.join(NUMBER_WORDS)}|a(?= hundred| thousand| million)|(?<=hundred )and) )+"
+_LONGEST_SENTENCE = 1000  # characters; the patterns take more than linear time
 _SYMBOLS = {"+": " plus ", "*": " times ", "×": " times ", "/": " divided by ", "÷": " divided by ", "−": "-"}
 _CONTRACTIONS = {"what's": "what is", "who's": "who is", "how's": "how is", "ok": "okay", "x": "times"}
 
@@ -74,6 +75,8 @@ class Grammar:
 
     def match(self, text: str) -> Match | None:
         """Return which command ``text`` is, letter by letter; punctuation, case and digits do not matter."""
+        if len(text) > _LONGEST_SENTENCE:
+            return None
         sentence = normalised(text)
         for command, (pattern, names) in self._patterns.items():
             if (found := pattern.fullmatch(sentence + " ")) is None:

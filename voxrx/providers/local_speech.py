@@ -595,7 +595,7 @@ class _Response:
         self._session = session
         self._context = context
         self._heard_seconds = turn.heard_seconds
-        self._samples = 0
+        self._samples: int = 0
         self._turn_id = turn.turn_id
         self._begun = False
         self._ended = False

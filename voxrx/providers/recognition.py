@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voxrx.providers.computation import CallThread
 from voxrx.providers.grammar import Grammar
 from voxrx.providers.replies import Skills
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from voxrx.providers.speech_worker import SpeechWorker
 
 __all__ = (
@@ -29,6 +29,10 @@ __all__ = (
 )
 
 RECOGNITION_HZ = 16_000
+_MOST_WORDS_CUT = 2
+_CAUTION_IF_CUT = 2.0
+# What the language model makes of a cough, a hum or a breath.
+_NOISES = frozenset({"a", "ah", "and", "eh", "er", "hm", "huh", "if", "in", "mm", "of", "oh", "the", "uh", "um"})
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,38 @@ def decided(
     """Choose between what the grammar heard and what the language model heard; each is the words and their score."""
     if language_best is None:
         return Recognition("", understood=False)
-    in_grammar = grammar.match(language_best[0]) is not None
-    if grammar_best is None:
-        return Recognition(language_best[0], understood=in_grammar)
-    if in_grammar or margin(grammar_best[1], language_best[1], frames) >= threshold:
-        return Recognition(grammar_best[0])
-    return Recognition(language_best[0], understood=False)
+    guess = Recognition(language_best[0], understood=grammar.match(language_best[0]) is not None)
+    if not guess.understood and _NOISES.issuperset(guess.text.split()):
+        guess = Recognition("", understood=False)
+    sentence = None if grammar_best is None else _whole_sentence(grammar_best[0], grammar)
+    if grammar_best is None or sentence is None:
+        return guess
+    if _is_much_longer(guess.text, sentence):
+        return guess
+    needed = threshold if sentence == grammar_best[0] else threshold * _CAUTION_IF_CUT
+    if guess.understood or margin(grammar_best[1], language_best[1], frames) >= needed:
+        return Recognition(sentence)
+    return guess
+
+
+def _is_much_longer(guess: str, sentence: str) -> bool:
+    """Tell whether free English heard so many more words that ``sentence`` must have passed most of them over.
+
+    The margin does not show it: the grammar takes what it does not know for noise, which costs it little.
+    """
+    return len(guess.split()) > 1.5 * len(sentence.split()) + 2
+
+
+def _whole_sentence(text: str, grammar: Grammar) -> str | None:
+    """Return ``text`` up to the last word at which it is a sentence.
+
+    A decoder that has not reached the end of one says how far it came: "stop the", from "stop the timer", for "stop".
+    """
+    words = text.split()
+    for count in range(len(words), max(0, len(words) - _MOST_WORDS_CUT - 1), -1):
+        if grammar.match(beginning := " ".join(words[:count])) is not None:
+            return beginning
+    return None
 
 
 class Ears(Protocol):
@@ -139,8 +169,6 @@ class WorkerEars:
 
     def hear(self, samples: NDArray[np.float32]) -> None:
         """Send sound to the decoders."""
-        import numpy as np
-
         sound = np.clip(samples * 32768.0, -32768, 32767).astype("<i2").tobytes()
         self._worker().post("audio", sound, done=self._busy())
 
@@ -182,8 +210,6 @@ class ThreadEars:
 
     async def end(self) -> Recognition:
         """Ask the user's recogniser."""
-        import numpy as np
-
         samples = np.concatenate(self._sound or [np.zeros(0, np.float32)])
         self._sound = []
         result = await self._thread.call(lambda: self._recogniser.recognise(samples, RECOGNITION_HZ))

@@ -84,9 +84,10 @@ class SpeechWorker:
             )
         )
         try:
-            process = self._process = await asyncio.shield(self._starting)
+            process = await asyncio.shield(self._starting)
         except OSError as error:
             raise ProviderError(f"the speech worker could not be started as {sys.executable!r}: {error}") from error
+        self._process = process
         self._reader = asyncio.create_task(self._read(process))
         loaded = await self.call("start", seconds=_STARTING_SECONDS, recogniser=recogniser, voice=voice)
         return loaded.fields["sample_rate"]
@@ -164,9 +165,8 @@ class SpeechWorker:
                 with contextlib.suppress(ProcessLookupError):
                     stop()
         await process.wait()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
         with contextlib.suppress(ConnectionError):
             await process.stdin.wait_closed()
 

@@ -7,6 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from voxrx.providers.computation import CallThread
 from voxrx.records.frame import AudioFrame
 
@@ -56,8 +58,6 @@ class WorkerMouth:
 
     async def speak(self, text: str) -> AsyncGenerator[AudioFrame, None]:
         """Yield the sound as the worker sends it."""
-        import numpy as np
-
         # A null character would end the text for the C library.
         async with aclosing(self._worker().stream("speak", text=text.replace("\0", " "))) as sounds:
             async for sound in sounds:

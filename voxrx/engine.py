@@ -1,0 +1,619 @@
+"""`VoxEngine`: the stages, wired in the order that data flows.
+
+Everything here can be composed by hand; reading it from top to bottom is the shortest explanation of the library.
+
+::
+
+    input ──► frames ──► voice_activity ──► signals ──► updates ──► manager ──► states, transitions, events
+                 │                             │▲
+                 └──────────► commands ◄───────┘│
+                                 │              │
+                                 └──► provider ─┴──► player ──► output
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from reactivex import Observable, abc
+from reactivex import operators as rx
+from reactivex.disposable import CompositeDisposable, SerialDisposable
+from reactivex.subject import Subject
+
+from voxrx import audio, providers
+from voxrx.clock import Clock, SystemClock, VirtualClock
+from voxrx.derived import Events
+from voxrx.errors import ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
+from voxrx.manager import StateManager
+from voxrx.records import (
+    AudioFrame,
+    ConversationState,
+    ConversationStatus,
+    DisconnectReason,
+    ErrorReport,
+    ResponseStatus,
+    Transition,
+)
+from voxrx.records.commands import BeginSpeech, CancelResponse, Command, EndSpeech, SendAudio, SendText
+from voxrx.records.signals import (
+    Connected,
+    Disconnected,
+    ErrorReported,
+    InputLevel,
+    ListeningStarted,
+    ListeningStopped,
+    OutputLevel,
+    ResponseAudio,
+    ResponseEnded,
+    Signal,
+    SpeechEnded,
+    SpeechStarted,
+    UserTranscript,
+)
+from voxrx.runtime import Runtime, WorkerScheduler
+from voxrx.store import StateStream
+from voxrx.updates import update_of
+
+__all__ = ("ProviderLike", "VoxEngine")
+
+T = TypeVar("T")
+
+ProviderLike = providers.Provider | Callable[[Observable[Command]], Observable[Signal]]
+"""A provider, or any operator from commands to signals."""
+
+CONNECT_SECONDS = 10.0
+DISCONNECT_SECONDS = 5.0
+
+
+class VoxEngine:
+    """A conversation: sound in, a provider, sound out, and the state of all of it.
+
+    ::
+
+        async with VoxEngine("local", audio_input="questions.wav", audio_output="answers.wav") as engine:
+            engine.start_listening()
+            await engine.finished()
+            for message in engine.conversation_state.messages:
+                print(message.role.value, message.content)
+
+    The state follows by itself. Frames, provider and player run on one thread with an event loop, observers on another:
+    neither a blocking notebook cell nor a slow observer stalls the conversation. An engine belongs to no event loop of
+    its user: its coroutines may be awaited on any.
+
+    Args:
+        provider: The name of a provider in `voxrx.providers`, a provider, or any operator from commands to signals.
+        manager: A manager with options of its own (it delivers as it was told to); default: a new one.
+        audio_input: An observable of frames, or the path of a sound file, to be heard as it was recorded. With
+            ``audio.audio_file(path, realtime=False)`` the conversation runs faster than real time, on a clock that
+            counts the samples.
+        audio_output: An observer of frames, or the path of a WAV file to write. None: nobody listens, and answers
+            count as played in the time that they would take.
+        clock: Tells the time; default: the manager's, else the system's.
+
+    Raises:
+        FieldValueError: If there is no provider of that name, or manager and clock do not agree.
+        FieldTypeError: If the provider or the input is of another type.
+    """
+
+    def __init__(
+        self,
+        provider: str | ProviderLike = "local",
+        *,
+        manager: StateManager | None = None,
+        audio_input: Observable[AudioFrame] | str | os.PathLike[str] | None = None,
+        audio_output: abc.ObserverBase[AudioFrame] | str | os.PathLike[str] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._provider = _provider(provider)
+        self._input = _input(audio_input)
+        self._clock = clock or (manager.clock if manager is not None else _clock_for(self._input))
+        if manager is not None and manager.clock is not self._clock:
+            raise FieldValueError("clock: the manager has another clock; give both the same, or only one of them")
+        self._runtime = Runtime()
+        self._loop = self._runtime.loop
+        self._scheduler = self._clock.scheduler_on(self._loop)
+        self._owns_manager = manager is None
+        self._manager = manager or StateManager(
+            clock=self._clock,
+            runtime=self._runtime,
+            delivery=WorkerScheduler(self._runtime.delivery, self._clock),
+        )
+        self._frames: Subject[AudioFrame] = Subject()
+        self._heard: Subject[AudioFrame] | None = None
+        self._signals: Subject[Signal] = Subject()
+        self._commands: Subject[Command] | None = None
+        self._played: Subject[AudioFrame] = Subject()
+        self._output = _output(audio_output)
+        self._player = audio.Player(
+            self._played, clock=self._clock, scheduler=self._scheduler, on_error=self._report_playback
+        )
+        self._connection = SerialDisposable()
+        self._listening = SerialDisposable()
+        self._quiet_since = self._clock.now()
+        self._stirred = asyncio.Event()
+        self._closing = False
+        self._wiring = self._wire()
+        if isinstance(self._input, audio.AudioFile) and not self._input.realtime:
+            asyncio.run_coroutine_threadsafe(self._drive(_virtual(self._clock)), self._loop)
+
+    def _wire(self) -> CompositeDisposable:
+        """Connect the stages; from here on, everything that happens is a signal."""
+        return CompositeDisposable(
+            self._manager.feed(self._signals.pipe(rx.map(lambda signal: update_of(signal, played=True)))),
+            self._signals.subscribe(self._react),
+            self._frames.subscribe(lambda frame: self._command(SendAudio(frame=frame))),
+            self._player.signals.subscribe(self._signals.on_next),
+            *([self._played.subscribe(self._output)] if self._output is not None else []),
+        )
+
+    # --- what can be seen ---------------------------------------------------------------------------------------
+
+    @property
+    def conversation_state(self) -> ConversationState:
+        """The state, as it is now."""
+        return self._manager.state
+
+    @property
+    def state_manager(self) -> StateManager:
+        """The manager of the state."""
+        return self._manager
+
+    @property
+    def states(self) -> StateStream:
+        """The states, the current one first."""
+        return self._manager.states
+
+    @property
+    def transitions(self) -> Observable[Transition]:
+        """Every commit."""
+        return self._manager.transitions
+
+    @property
+    def events(self) -> Events:
+        """The events; the same as ``state_manager.events``."""
+        return self._manager.events
+
+    @property
+    def errors(self) -> Observable[ErrorReport]:
+        """What observers and handlers raised."""
+        return self._manager.errors
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the conversation."""
+        return self._clock
+
+    @property
+    def frames(self) -> Observable[AudioFrame]:
+        """The input, as it is heard. On the engine's thread: be quick, or `operators.hand_off`."""
+        return _guarded(self._frames, "engine.frames", self._manager.report)
+
+    @property
+    def played(self) -> Observable[AudioFrame]:
+        """The answers, as they are played. On the engine's thread: be quick, or `operators.hand_off`."""
+        return _guarded(self._played, "engine.played", self._manager.report)
+
+    # --- what can be done ---------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Connect to the provider; return when the conversation may begin. Connected already: does nothing.
+
+        Raises:
+            ProviderError: If that fails, or takes more than 10 s.
+            ClosedError: If the engine was closed.
+        """
+        await self._on_engine(self._connect())
+
+    async def disconnect(self) -> None:
+        """Stop listening and playing, and end the connection. Not connected: does nothing."""
+        await self._on_engine(self._disconnect())
+
+    def start_listening(self) -> Awaitable[None]:
+        """Open the audio input. Callable from any thread; returns when the state says so, and may be awaited, too.
+
+        Raises:
+            DeviceError: If there is no audio input.
+            ProviderError: If the engine is not connected.
+        """
+        return self._now(self._start_listening)
+
+    def stop_listening(self) -> Awaitable[None]:
+        """Close the audio input. Callable from any thread; returns when the state says so, and may be awaited, too."""
+        return self._now(self._stop_listening)
+
+    async def send_text(self, text: str) -> None:
+        """Say something by text; it joins the messages, opens a turn, and interrupts an answer.
+
+        Raises:
+            ProviderError: If the engine is not connected.
+            FieldTypeError: If ``text`` is no str.
+        """
+        if not isinstance(cast(object, text), str):
+            raise FieldTypeError(f"send_text: expected a str, got {text!r:.100}")
+        await self._on_engine(self._send_text(text))
+
+    async def interrupt(self) -> None:
+        """Stop the answer that is being generated or played; without one, nothing happens."""
+
+        async def interrupt() -> None:
+            self._interrupt()
+
+        await self._on_engine(interrupt())
+
+    async def finished(self, quiet_seconds: float = 2.0) -> None:
+        """Wait until the input has ended, the last answer was played, and nothing more came for a while.
+
+        Args:
+            quiet_seconds: How long, by the engine's clock, nothing has to have happened.
+        """
+        await self._on_engine(self._finished(timedelta(seconds=quiet_seconds)))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.connect()
+        except BaseException:
+            await asyncio.to_thread(self.close)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self.disconnect()
+        finally:
+            await asyncio.to_thread(self.close)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End everything that the engine made: connection, output file, threads, and its own manager.
+
+        May be called twice, and from any thread. A manager that was given lives on.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        with contextlib.suppress(ClosedError, RuntimeError, TimeoutError):
+            self._wait_for(self._shut(), timeout)
+        if self._owns_manager:
+            self._manager.close(timeout)
+        self._runtime.close(timeout)
+        if isinstance(self._clock, SystemClock):
+            self._clock.close()
+
+    # --- on the engine's thread ---------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        if self._commands is not None:
+            return
+        outcome: asyncio.Future[Signal] = self._loop.create_future()
+
+        def settle(signal: Signal) -> None:
+            failed = isinstance(signal, Disconnected) and signal.reason is DisconnectReason.FAILED
+            if (failed or isinstance(signal, Connected)) and not outcome.done():
+                outcome.set_result(signal)
+
+        self._commands = Subject()
+        with self._signals.subscribe(settle):
+            self._connection.disposable = self._opened(self._commands)
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    signal = await outcome
+            except TimeoutError:
+                message = f"no answer within {CONNECT_SECONDS:g} s"
+                signal = Disconnected(at=self._clock.now(), reason=DisconnectReason.FAILED, error=message)
+                self._signals.on_next(signal)
+        if isinstance(signal, Disconnected):
+            self._drop_connection()
+            name = self._manager.state.connection.provider or self._provider
+            raise ProviderError(f"cannot connect to {name}: {signal.error}")
+
+    def _opened(self, commands: Subject[Command]) -> abc.DisposableBase:
+        """Subscribe to the provider's signals, and bring them to this thread."""
+        if isinstance(self._provider, providers.Provider):
+            signals = self._provider.signals(commands, clock=self._clock, runtime=self._runtime)
+        else:
+            signals = commands.pipe(self._provider)
+        return signals.subscribe(
+            lambda signal: self._here(lambda: self._signals.on_next(signal)),
+            lambda error: self._here(lambda: self._provider_failed(error)),
+        )
+
+    def _provider_failed(self, error: Exception) -> None:
+        """A provider's signals must not error; those of a plain operator may."""
+        message = f"{type(error).__name__}: {error}"
+        self._signals.on_next(
+            Disconnected(at=self._clock.now(), reason=DisconnectReason.FAILED, error=message)
+        )
+
+    async def _disconnect(self) -> None:
+        commands = self._commands
+        if commands is None:
+            return
+        self._stop_listening()
+        self._interrupt()
+        ended = asyncio.Event()
+        with self._signals.subscribe(lambda signal: ended.set() if isinstance(signal, Disconnected) else None):
+            commands.on_completed()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DISCONNECT_SECONDS):
+                    await ended.wait()
+        if not ended.is_set():
+            self._signals.on_next(Disconnected(at=self._clock.now()))
+        self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        self._commands = None
+        self._connection.disposable = CompositeDisposable()
+
+    def _start_listening(self) -> None:
+        if self._commands is None:
+            raise ProviderError("not connected: await engine.connect() first")
+        if self._heard is not None:
+            return
+        source = self._input
+        if source is None:
+            raise DeviceError(
+                "there is no audio input: give VoxEngine(audio_input=...) a sound file or an observable of frames, "
+                "or converse in text (send_text)"
+            )
+        if isinstance(source, audio.AudioFile):
+            source = source.paced(self._scheduler)
+        self._signals.on_next(ListeningStarted(at=self._clock.now()))
+        self._heard = heard = Subject[AudioFrame]()
+        heard.subscribe(self._frames.on_next)
+        heard.pipe(audio.voice_activity(clock=self._clock)).subscribe(self._signals.on_next)
+        self._listening.disposable = source.subscribe(
+            lambda frame: self._here(lambda: heard.on_next(frame)),
+            lambda error: self._here(lambda: self._input_failed(error)),
+            lambda: self._here(self._stop_listening),
+        )
+
+    def _input_failed(self, error: Exception) -> None:
+        self._signals.on_next(ErrorReported(at=self._clock.now(), message=f"audio input: {error}"))
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        heard, self._heard = self._heard, None
+        if heard is None:
+            return
+        self._listening.disposable = CompositeDisposable()
+        heard.on_completed()  # speech that goes on ends here
+        self._signals.on_next(ListeningStopped(at=self._clock.now()))
+
+    async def _send_text(self, text: str) -> None:
+        if self._commands is None:
+            raise ProviderError("not connected: await engine.connect() first")
+        self._interrupt()
+        message_id, turn_id = self._clock.new_id("msg"), self._clock.new_id("turn")
+        self._signals.on_next(
+            UserTranscript(at=self._clock.now(), message_id=message_id, turn_id=turn_id, text=text)
+        )
+        self._command(SendText(text=text, message_id=message_id, turn_id=turn_id))
+
+    def _interrupt(self) -> None:
+        """Stop the answer, at the player and at the provider."""
+        state = self._manager.state
+        response = state.response
+        cut = self._player.flush()
+        if cut is not None:
+            self._command(CancelResponse(response_id=cut[0], played_ms=cut[1]))
+        elif response is not None and response.status is ResponseStatus.IN_PROGRESS:
+            self._command(CancelResponse(response_id=response.id, played_ms=0.0))
+
+    def _react(self, signal: Signal) -> None:
+        """Do what a signal asks for; the state has it already."""
+        try:
+            self._answer_to(signal)
+        except Exception as error:  # not into the source of the signal
+            self._manager.report(f"VoxEngine, at {type(signal).__name__}", error)
+
+    def _answer_to(self, signal: Signal) -> None:
+        if not isinstance(signal, InputLevel | OutputLevel):
+            self._stir()
+        match signal:
+            case SpeechStarted(sample=int(sample)):
+                self._interrupt()
+                self._command(BeginSpeech(sample=sample))
+            case SpeechEnded(sample=int(sample), end_at=end_at):
+                self._command(EndSpeech(sample=sample, end_at=end_at))
+            case ResponseAudio(response_id=response_id, frame=frame):
+                self._player.play(response_id, frame)
+            case ResponseEnded(response_id=response_id):
+                self._player.finish(response_id)
+            case _:
+                pass
+
+    def _command(self, command: Command) -> None:
+        if self._commands is not None:
+            self._commands.on_next(command)
+
+    def _report_playback(self, error: Exception) -> None:
+        self._signals.on_next(ErrorReported(at=self._clock.now(), message=f"audio output: {error}"))
+
+    # --- when it is over, and virtual time ----------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        self._quiet_since = self._clock.now()
+        self._stirred.set()
+
+    @property
+    def _busy(self) -> bool:
+        state = self._manager.state
+        return (
+            state.audio.is_listening
+            or state.audio.is_playing
+            or state.status in (ConversationStatus.PROCESSING, ConversationStatus.RESPONDING)
+        )
+
+    async def _finished(self, quiet: timedelta) -> None:
+        while not self._closing:
+            remaining = self._quiet_since + quiet - self._clock.now()
+            if not self._busy and remaining <= timedelta():
+                return
+            passed: asyncio.Future[None] = self._loop.create_future()
+            wait = remaining if remaining > timedelta() else timedelta(milliseconds=50)
+            timer = self._scheduler.schedule_relative(wait, lambda *_, passed=passed: _resolve(passed))
+            try:
+                await passed
+            finally:
+                timer.dispose()
+
+    async def _drive(self, clock: VirtualClock) -> None:
+        """Move the clock of a conversation that runs faster than real time, never past work that is outstanding.
+
+        Stands still when nothing goes on, so that a timer set for later does not fire as soon as the input ends.
+        """
+        with clock.listen(lambda: self._here(self._stirred.set)):
+            while not self._closing:
+                self._stirred.clear()
+                await clock.settled()
+                due = clock.due
+                rests_at = None if self._busy else self._quiet_since + _DRIVEN_ON
+                if due is not None and (rests_at is None or due <= rests_at):
+                    clock.step()
+                    await asyncio.sleep(0)
+                else:
+                    await self._stirred.wait()
+
+    async def _shut(self) -> None:
+        self._stirred.set()
+        self._listening.dispose()
+        self._connection.dispose()
+        self._player.close()  # completes the output
+        self._wiring.dispose()
+
+    # --- between threads ----------------------------------------------------------------------------------------
+
+    def _here(self, action: Callable[[], None]) -> None:
+        """Run ``action`` on the engine's thread: at once if this is it, else soon; time waits for it."""
+        if self._runtime.loop_thread.on_thread():
+            action()
+            return
+        work = self._clock.work()
+
+        def run() -> None:
+            try:
+                action()
+            finally:
+                work.finish()
+
+        try:
+            self._loop.call_soon_threadsafe(run)
+        except RuntimeError:  # the loop was closed
+            work.finish()
+
+    async def _on_engine(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the engine's loop, and wait until what it changed has been delivered."""
+        if self._closing:
+            coroutine.close()
+            raise ClosedError("the engine was closed")
+
+        async def stirring() -> T:
+            self._stir()
+            return await coroutine
+
+        try:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(stirring(), self._loop))
+        finally:
+            if not self._runtime.loop_thread.on_thread():
+                await self._manager.delivered()
+
+    def _now(self, action: Callable[[], None]) -> Awaitable[None]:
+        """Run ``action`` on the engine's thread, and wait for it here."""
+
+        async def run() -> None:
+            self._stir()
+            action()
+
+        if self._closing:
+            raise ClosedError("the engine was closed")
+        if self._runtime.loop_thread.on_thread():
+            action()
+        else:
+            self._wait_for(run(), DISCONNECT_SECONDS)
+        return _Done()
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        if self._runtime.loop_thread.on_thread():
+            raise ClosedError("this cannot be done from the engine's own thread")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
+
+    def __repr__(self) -> str:
+        return f"VoxEngine({self._provider!r}, {self._manager!r})"
+
+
+_DRIVEN_ON = timedelta(seconds=10)
+
+
+class _Done(Awaitable[None]):
+    """The result of something that is done already."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _provider(provider: str | ProviderLike) -> ProviderLike:
+    if not isinstance(provider, str):
+        if not callable(cast(object, provider)):
+            raise FieldTypeError(f"provider: expected a name, a provider or an operator, got {provider!r:.100}")
+        return provider
+    names = [name for name in providers.__all__ if name.islower()]
+    if provider not in names:
+        raise FieldValueError(f"provider: there is none called {provider!r}; there are {', '.join(names)}")
+    return cast("Callable[[], providers.Provider]", getattr(providers, provider))()
+
+
+def _input(source: Observable[AudioFrame] | str | os.PathLike[str] | None) -> Observable[AudioFrame] | None:
+    if isinstance(source, str | os.PathLike):
+        return audio.audio_file(source)
+    if source is not None and not isinstance(cast(object, source), abc.ObservableBase):
+        raise FieldTypeError(f"audio_input: expected a path or an Observable of frames, got {source!r:.100}")
+    return source
+
+
+def _output(
+    output: abc.ObserverBase[AudioFrame] | str | os.PathLike[str] | None,
+) -> abc.ObserverBase[AudioFrame] | None:
+    return audio.wav_writer(output) if isinstance(output, str | os.PathLike) else output
+
+
+def _guarded(source: Observable[T], name: str, report: Callable[[str, BaseException], None]) -> Observable[T]:
+    """Return ``source``, with what its observers raise reported, instead of raised into the conversation."""
+
+    def subscribe(observer: abc.ObserverBase[T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        def on_next(value: T) -> None:
+            try:
+                observer.on_next(value)
+            except Exception as error:
+                report(name, error)
+
+        return source.subscribe(on_next, observer.on_error, observer.on_completed)
+
+    return Observable(subscribe)
+
+
+def _virtual(clock: Clock) -> VirtualClock:
+    if not isinstance(clock, VirtualClock):
+        raise FieldValueError(
+            f"audio_input: a file that is not played in real time needs a VirtualClock, got {type(clock).__name__}"
+        )
+    return clock
+
+
+def _clock_for(source: Observable[AudioFrame] | None) -> Clock:
+    if isinstance(source, audio.AudioFile) and not source.realtime:
+        return VirtualClock(datetime.now(timezone.utc), computing_seconds=None)
+    return SystemClock()
