@@ -82,7 +82,7 @@ class SystemClock(Clock):
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
         self._lock = threading.Lock()
-        self._timers: EventLoopScheduler | None = None
+        self._timers: _ThreadScheduler | None = None
 
     def now(self) -> datetime:
         return _from_timestamp(self._offset + time.monotonic(), _UTC)
@@ -101,21 +101,53 @@ class SystemClock(Clock):
         """A scheduler with one daemon thread, which starts with the first timer and ends when none is left."""
         with self._lock:
             if self._timers is None:
-                self._timers = EventLoopScheduler(_timer_thread, exit_if_empty=True)
+                self._timers = _ThreadScheduler(self)
             return self._timers
 
     def scheduler_on(self, loop: asyncio.AbstractEventLoop) -> abc.SchedulerBase:
-        return AsyncIOThreadSafeScheduler(loop)
+        return _LoopScheduler(self, loop)
 
     def close(self) -> None:
         with self._lock:
             timers, self._timers = self._timers, None
         if timers is not None:
-            timers.dispose()
+            timers.close()
 
 
-def _timer_thread(target: Callable[[], None]) -> threading.Thread:
-    return threading.Thread(target=target, name="voxrx-timers", daemon=True)
+class _ThreadScheduler(EventLoopScheduler):
+    """Reactivex's scheduler with a thread, by our clock's time: reactivex asks the wall clock, which may jump."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(self._new_thread, exit_if_empty=True)
+        self._clock = clock
+        self._started: threading.Thread | None = None
+
+    def _new_thread(self, target: Callable[[], None]) -> threading.Thread:
+        self._started = threading.Thread(target=target, name="voxrx-timers", daemon=True)
+        return self._started
+
+    @property
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Forget all timers, and end the thread; the calling thread is not waited for."""
+        self.dispose()
+        thread = self._started
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+
+class _LoopScheduler(AsyncIOThreadSafeScheduler):
+    """Reactivex's scheduler on a loop, by our clock's time."""
+
+    def __init__(self, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._clock = clock
+
+    @property
+    def now(self) -> datetime:
+        return self._clock.now()
 
 
 class _NoWork(Work):
@@ -212,6 +244,21 @@ class VirtualClock(Clock):
         with self._changed:
             self._now = max(self._now, at)
 
+    async def elapse(self, seconds: float) -> None:
+        """Let ``seconds`` pass like `advance`, but never past outstanding work, for which it waits in real time.
+
+        Runs the timers on the event loop's thread, and lets the loop's other tasks run between any two of them.
+        """
+        until = self._now + timedelta(seconds=seconds)
+        while True:
+            await self.settled()
+            due = self.due
+            if due is None or due > until:
+                break
+            self.step()
+            await asyncio.sleep(0)
+        self.advance_to(until)
+
     def step(self) -> bool:
         """Go to the next timer and run it; False if there is none."""
         if self.due is None:
@@ -295,6 +342,10 @@ class _VirtualScheduler(PeriodicScheduler):
     @property
     def now(self) -> datetime:
         return self._clock.now()
+
+    def delivers_here(self) -> bool:
+        """Whether this thread may run what is scheduled; time stands still while somebody waits for it."""
+        return True
 
     def schedule(self, action: typing.ScheduledAction[T], state: T | None = None) -> abc.DisposableBase:
         return self._at(self._clock.now(), action, state)

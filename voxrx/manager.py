@@ -42,19 +42,19 @@ class Verbs(ABC):
 
     def update(self, **changes: Any) -> ConversationState:
         """Set fields of the state, all at once."""
-        return self.apply(updates.changed(**changes))
+        return self.apply(updates.changed(changes))
 
     def update_connection(self, **changes: Any) -> ConversationState:
         """Set fields of ``state.connection``."""
-        return self.apply(updates.connection_changed(**changes))
+        return self.apply(updates.connection_changed(changes))
 
     def update_audio(self, **changes: Any) -> ConversationState:
         """Set fields of ``state.audio``."""
-        return self.apply(updates.audio_changed(**changes))
+        return self.apply(updates.audio_changed(changes))
 
     def update_metrics(self, **changes: Any) -> ConversationState:
         """Set fields of ``state.metrics``."""
-        return self.apply(updates.metrics_changed(**changes))
+        return self.apply(updates.metrics_changed(changes))
 
     def add_message(self, message: Message) -> ConversationState:
         """Add a message to the end; ``metrics.total_messages`` counts it."""
@@ -305,7 +305,9 @@ class StateManager(Verbs):
         Returns:
             A disposable that ends it.
         """
-        label = f"{callback.__module__}.{getattr(callback, '__qualname__', type(callback).__qualname__)}"
+        named: Any = callback if hasattr(callback, "__qualname__") else type(callback)
+        module = getattr(named, "__module__", None)
+        label = f"{module}.{named.__qualname__}" if module else named.__qualname__
         return self._store.watch(lambda transition: callback(transition.before, transition.after), label=label)
 
     def _new_id(self, prefix: str) -> str:
@@ -362,11 +364,18 @@ class StateManager(Verbs):
         deadline = time.monotonic() + timeout
         self._store.refuse_new()
         delivered = self._store.delivery.close(timeout)
-        ended = not self._owns_runtime or self._runtime.close(max(0.0, deadline - time.monotonic()))
+        if delivered is None:  # an observer closes: what it was called for is not yet delivered to all
+            self._store.when_delivered(lambda: self._end(deadline))
+        elif not self._end(deadline) or not delivered:
+            self._store.delivery.log_stuck(timeout)
+
+    def _end(self, deadline: float) -> bool:
+        """End the threads; returns whether they have ended, and the handlers have run."""
+        left = max(0.0, deadline - time.monotonic())
+        ended = self._runtime.close(left) if self._owns_runtime else self._events.settle(left)
         if self._owns_clock:
             self._clock.close()
-        if not delivered or not ended:
-            self._store.delivery.log_stuck(timeout)
+        return ended
 
     def __enter__(self) -> Self:
         return self
@@ -427,7 +436,8 @@ class Transaction(Verbs):
         """
         if not self._is_open:
             raise UpdateError(f"{cause_name(update)}: the transaction is not open; use it inside its with block")
-        self._state = advanced(update, self.state, self._manager.clock.now())
+        before = self.state
+        self._state = advanced(update, before, max(self._manager.clock.now(), before.last_activity_at))
         self._updates.append(update)
         return self._state
 

@@ -59,9 +59,10 @@ class Worker:
         with self._lock:
             if self._closed:
                 raise ClosedError(f"the thread {self._name!r} was closed")
-            if self._thread is None or not self._thread.is_alive():  # a BaseException in a job ends the thread
-                self._thread = threading.Thread(target=_work, args=(self._jobs,), name=self._name, daemon=True)
-                self._thread.start()
+            if self._thread is None:
+                thread = threading.Thread(target=_work, args=(self._jobs,), name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
             self._jobs.put(job)
 
     @property
@@ -89,7 +90,7 @@ def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (job := jobs.get()) is not None:
         try:
             job()
-        except Exception as error:
+        except BaseException as error:  # also SystemExit, which the hook passes over: the jobs behind it must run
             threading.excepthook(
                 threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
             )
@@ -165,6 +166,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
 
@@ -180,6 +182,10 @@ class WorkerScheduler(PeriodicScheduler):
     @property
     def now(self) -> datetime:
         return self._clock.now()
+
+    def delivers_here(self) -> bool:
+        """Whether this is the worker's thread."""
+        return self._worker.thread is threading.current_thread()
 
     def schedule(self, action: typing.ScheduledAction[T], state: T | None = None) -> abc.DisposableBase:
         running = SingleAssignmentDisposable()

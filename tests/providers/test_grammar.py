@@ -37,7 +37,9 @@ def test_optional_words_and_alternatives_may_be_left_out_or_chosen() -> None:
     assert [match and match.slots for match in found] == [(("switch", "on"),), (("switch", "off"),)]
 
 
-@pytest.mark.parametrize("text", ["turn the lamp", "turn" * 1000, "turn the lamp on now", "please", "", "lamp on", "dim to seven eight"])
+@pytest.mark.parametrize(
+    "text", ["turn the lamp", "turn" * 1000, "turn the lamp on now", "please", "", "lamp on", "dim to seven eight"]
+)
 def test_a_sentence_that_is_nearly_in_the_grammar_is_not_in_it(text: str) -> None:
     assert LAMP.match(text) is None
 

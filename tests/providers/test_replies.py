@@ -78,7 +78,9 @@ def test_each_question_has_its_answer(question: str, answer: str) -> None:
     assert answered(question) == answer
 
 
-@pytest.mark.parametrize(("day", "said"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (11, "11th"), (22, "22nd"), (30, "30th")])
+@pytest.mark.parametrize(
+    ("day", "said"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (11, "11th"), (22, "22nd"), (30, "30th")]
+)
 def test_days_have_their_ending(stage: StageOfTests, day: int, said: str) -> None:
     stage.clock.advance_to(START.replace(month=5, day=day))
 

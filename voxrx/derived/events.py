@@ -19,7 +19,7 @@ import asyncio
 import inspect
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, cast
@@ -47,9 +47,14 @@ class Watch(Protocol):
     """How transitions are watched: `Store.watch`."""
 
     def __call__(
-        self, next: Callable[[Transition], None], *, label: str, complete: Callable[[], None] | None = None
+        self,
+        next: Callable[[Any], None],
+        *,
+        label: str,
+        complete: Callable[[], None] | None = None,
+        derive: Callable[[Transition], Sequence[Event]] | None = None,
     ) -> abc.DisposableBase:
-        """Call ``next`` with every transition from now on."""
+        """Call ``next`` with what ``derive`` makes of every transition from now on."""
         ...
 
 
@@ -70,7 +75,6 @@ class Events:
         self._lock = threading.RLock()
         self._subscribed: dict[Enum, int] = {}
         self._wanted: tuple[Rule, ...] = ()
-        self._derived: tuple[Transition | None, tuple[Rule, ...], tuple[Event, ...]] = (None, (), ())
         self._plain = _PlainHandlers(runtime, report)
 
     @property
@@ -88,12 +92,7 @@ class Events:
             of(STATE_CHANGED)
                          -------E-----------|
         """
-        wanted = self._checked(types)
-
-        def subscribe(observer: abc.ObserverBase[Event], _: Any = None) -> abc.DisposableBase:
-            return self._attach(wanted, observer.on_next, "manager.events", observer.on_completed)
-
-        return Observable(subscribe)
+        return _EventsOf(self._attach, self._checked(types))
 
     def on(self, type: Enum, handler: Handler) -> abc.DisposableBase:
         """Call ``handler`` with each event of this type, off the delivering thread.
@@ -148,6 +147,10 @@ class Events:
         """
         return _Waiting(self.stream(type), type, timeout, where, self._clock)
 
+    def settle(self, timeout: float) -> bool:
+        """Wait until the plain handlers have had all events so far; returns whether they have. Not for handlers."""
+        return self._plain.settle(timeout)
+
     # --- how they are derived -----------------------------------------------------------------------------------
 
     def _checked(self, types: tuple[Enum, ...]) -> frozenset[Enum]:
@@ -161,16 +164,26 @@ class Events:
     ) -> abc.DisposableBase:
         """Call ``next`` with each wanted event, on the delivering thread."""
 
-        def deliver(transition: Transition) -> None:
-            for event in self._events_of(transition):
+        torn: Event | None = None
+
+        def deliver(events: Sequence[Event]) -> None:
+            nonlocal torn
+            if torn is not None:
+                if torn in events:  # the same transition again: the rest of its events
+                    events = events[events.index(torn) + 1 :]
+                torn = None
+            for event in events:
                 if event.type in wanted:
                     try:
                         next(event)
                     except Exception as error:
                         self._report(label, error)
+                    except BaseException:
+                        torn = event
+                        raise
 
         self._want(wanted, 1)
-        watching = self._watch(deliver, label=label, complete=complete)
+        watching = self._watch(deliver, label=label, complete=complete, derive=self._events_of)
 
         def dispose() -> None:
             watching.dispose()
@@ -185,13 +198,8 @@ class Events:
             self._wanted = tuple(rule for rule in self._rules if self._subscribed.get(rule.type))
 
     def _events_of(self, transition: Transition) -> tuple[Event, ...]:
-        """Return the events that anybody wants, derived once per transition."""
-        rules = self._wanted
-        known, for_rules, events = self._derived
-        if known is not transition or for_rules is not rules:
-            events = events_of(transition, rules)
-            self._derived = (transition, rules, events)
-        return events
+        """Return the events that anybody wants."""
+        return events_of(transition, self._wanted)
 
     # --- handlers -----------------------------------------------------------------------------------------------
 
@@ -199,7 +207,7 @@ class Events:
         wanted = self._checked((type,))
         label = _label(handler)
         put = _AsyncHandler(handler, label, self._report).put if _is_async(handler) else self._plain.queue(handler, label)
-        ended = False
+        ended = disposed = False
         attached: list[abc.DisposableBase] = []
 
         def next(event: Event) -> None:
@@ -209,15 +217,15 @@ class Events:
                     ended = True
                     for subscription in attached:
                         subscription.dispose()
-                put(event, lambda: once or not ended)
+                put(event, lambda: not disposed)
 
         attached.append(self._attach(wanted, next, label, _nothing))
         if ended:  # the one event came, on another thread, before there was a subscription to dispose
             attached[0].dispose()
 
         def dispose() -> None:
-            nonlocal ended
-            ended = True
+            nonlocal ended, disposed
+            ended = disposed = True
             attached[0].dispose()
 
         return Disposable(dispose)
@@ -229,7 +237,35 @@ def _is_async(handler: Any) -> bool:
 
 def _label(handler: Any) -> str:
     named = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{named.__module__}.{named.__qualname__}"
+    module = getattr(named, "__module__", None)
+    return f"{module}.{named.__qualname__}" if module else named.__qualname__
+
+
+Attach = Callable[[frozenset[Enum], Callable[[Event], None], str, Callable[[], None]], abc.DisposableBase]
+
+
+class _EventsOf(Observable[Event]):
+    """What `Events.of` returns: knows, for error reports, who subscribed to it."""
+
+    def __init__(self, attach: Attach, types: frozenset[Enum]) -> None:
+        super().__init__()
+        self._attach = attach
+        self._types = types
+
+    def subscribe(
+        self,
+        on_next: abc.ObserverBase[Event] | abc.OnNext[Event] | None = None,
+        on_error: abc.OnError | None = None,
+        on_completed: abc.OnCompleted | None = None,
+        *,
+        scheduler: abc.SchedulerBase | None = None,
+    ) -> abc.DisposableBase:
+        label = "manager.events" if on_next is None else _label(on_next)
+        if label.startswith("reactivex."):  # the observer of an operator
+            label = "manager.events"
+        return Observable[Event](
+            lambda observer, _=None: self._attach(self._types, observer.on_next, label, observer.on_completed)
+        ).subscribe(on_next, on_error, on_completed, scheduler=scheduler)
 
 
 def _nothing() -> None:
@@ -276,6 +312,18 @@ class _PlainHandlers:
     def dropped(self) -> int:
         return self._overflow.dropped
 
+    def settle(self, timeout: float) -> bool:
+        with self._lock:
+            scheduled = self._scheduled
+        if not scheduled or self._runtime.handlers.thread is threading.current_thread():
+            return True
+        settled = threading.Event()
+        try:
+            self._runtime.handlers.submit(settled.set)
+        except ClosedError:
+            return True
+        return settled.wait(timeout)
+
     def queue(self, handler: Handler, label: str) -> Callable[[Event, Wanted], None]:
         def put(event: Event, wanted: Wanted) -> None:
             with self._lock:
@@ -304,7 +352,9 @@ class _PlainHandlers:
                     self._call(handler, label, event)
         except BaseException:
             with self._lock:
-                self._scheduled = False
+                self._scheduled = more = bool(self._waiting)
+            if more:
+                self._runtime.handlers.submit(self._run)
             raise
 
     def _call(self, handler: Handler, label: str, event: Event) -> None:
@@ -374,13 +424,13 @@ class EventStream(AsyncIterator[Event]):
 
     def __init__(
         self,
-        attach: Callable[[frozenset[Enum], Callable[[Event], None], str, Callable[[], None]], abc.DisposableBase],
+        attach: Attach,
         types: frozenset[Enum],
         report: Report,
     ) -> None:
         self._loop = _running_loop("an event stream")
         self._waiting: deque[Event] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant, so that a finaliser that runs under it may close
         self._woken = asyncio.Event()
         self._ended = False
         self._overflow = _Overflow("manager.events.stream", report)

@@ -6,7 +6,7 @@ each event, or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -30,7 +30,7 @@ from voxrx.records import (
 
 __all__ = ("RULES", "Rule", "events_of")
 
-Data = Mapping[str, Any]
+Data = dict[str, Any]
 Found = Iterable[Data]
 
 
@@ -57,12 +57,11 @@ def events_of(transition: Transition, rules: Iterable[Rule]) -> tuple[Event, ...
             old, new = getattr(before, part), getattr(after, part)
             if old is new:
                 continue
+            data_of_events = derive(old, new)
         else:
-            old, new = before, after
-        for data in derive(old, new):
-            found.append(
-                Event(type, transition.sequence, transition.at, MappingProxyType(dict(data)), transition.cause)
-            )
+            data_of_events = derive(before, after)
+        for data in data_of_events:
+            found.append(Event(type, transition.sequence, transition.at, MappingProxyType(data), transition.cause))
     return tuple(found)
 
 
@@ -80,6 +79,9 @@ def _connection_starting(before: ConversationState, after: ConversationState) ->
     return ()
 
 
+_UNASKED = (DisconnectReason.LOST, DisconnectReason.FAILED)
+
+
 # --- connection -------------------------------------------------------------------------------------------------
 
 
@@ -90,7 +92,7 @@ def _connection_established(before: ConnectionState, after: ConnectionState) -> 
 
 
 def _connection_lost(before: ConnectionState, after: ConnectionState) -> Found:
-    if before.is_connected and not after.is_connected and after.disconnect_reason is DisconnectReason.LOST:
+    if before.is_connected and not after.is_connected and after.disconnect_reason in _UNASKED:
         return ({"provider": after.provider, "error": after.last_error},)
     return ()
 

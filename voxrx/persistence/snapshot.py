@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,10 +16,13 @@ from typing import Any, NamedTuple, cast
 
 from voxrx.errors import RecordError, SnapshotError, SnapshotFileError, SnapshotNotFoundError
 from voxrx.records import ConversationState
+from voxrx.records.refusal import shown
 
 __all__ = ("VERSION", "Snapshot", "load", "save", "to_json")
 
 VERSION = 1
+
+_COUNTS = {"messages": "message_count", "turns": "turn_count"}
 
 
 class Snapshot(NamedTuple):
@@ -51,35 +53,32 @@ def to_json(snapshot: Snapshot, *, timestamp: datetime) -> dict[str, Any]:
 def save(path: str | os.PathLike[str], snapshot: Snapshot, *, timestamp: datetime) -> None:
     """Write a snapshot file, atomically: into a new file beside it, flushed to the disk, that then takes its name.
 
+    A symbolic link is followed, and the access rights of a file that is there are kept.
+
     Raises:
         SnapshotFileError: If it cannot be written; the old file, if there was one, is as it was.
     """
-    target = Path(path)
     text = json.dumps(to_json(snapshot, timestamp=timestamp), indent=2, allow_nan=False)
-    new: str | None = None
     try:
-        descriptor, new = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        _replace(Path(os.path.realpath(path)), text)
+    except OSError as error:
+        raise SnapshotFileError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
+
+
+def _replace(target: Path, text: str) -> None:
+    new = target.with_name(f".voxrx-{os.urandom(8).hex()}.new")
+    try:
+        with new.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(new, _mode_for(target))
+        with contextlib.suppress(FileNotFoundError):
+            new.chmod(target.stat().st_mode & 0o777)
         os.replace(new, target)
-    except OSError as error:
-        if new is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(new)
-        raise SnapshotFileError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
-
-
-def _mode_for(target: Path) -> int:
-    """Return the access rights of the file that is replaced, else what a new file would get."""
-    try:
-        return target.stat().st_mode & 0o777
-    except OSError:
-        mask = os.umask(0o077)
-        os.umask(mask)
-        return 0o666 & ~mask
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
 
 
 def load(path: str | os.PathLike[str], state_type: type[ConversationState] = ConversationState) -> Snapshot:
@@ -102,9 +101,11 @@ def load(path: str | os.PathLike[str], state_type: type[ConversationState] = Con
     except OSError as error:
         raise SnapshotFileError(f"cannot read {name}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise SnapshotError(f"{name} is no snapshot: it is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise SnapshotError(
+            f"{name} is no snapshot: it is not UTF-8 text ({error.reason} at byte {error.start})"
+        ) from error
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"{name} is no snapshot, or was cut: {error}") from error
     try:
@@ -117,32 +118,32 @@ class _Invalid(Exception):
     """What is wrong inside a file."""
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
 def _from_json(data: object, state_type: type[ConversationState]) -> Snapshot:
-    if not isinstance(data, Mapping) or not isinstance(data.get("state"), Mapping):
-        raise _Invalid("expected a JSON object with a 'state'")
-    content = cast("Mapping[str, Any]", data)
+    content = _mapping(data, "a JSON object with a 'state'")
     version = content.get("version", VERSION)
     if version != VERSION:
         raise _Invalid(f"its version is {version!r}; this release reads version {VERSION}")
-    state = cast("Mapping[str, Any]", content["state"])
-    for counted, count in (("messages", "message_count"), ("turns", "turn_count")):
-        if counted not in state and state.get(count):
-            raise _Invalid(f"state has a {count} of {state[count]!r} but no {counted!r}: it is a summary, not a state")
-    if state.get("message_count", len(state.get("messages", ()))) != len(state.get("messages", ())):
-        raise _Invalid(
-            f"state.message_count is {state['message_count']!r}, but there are {len(state['messages'])} messages"
-        )
-    return Snapshot(
-        state_type.from_dict(state), _count(content, "update_count"), _count(content, "sequence")
-    )
+    data_of_state = _mapping(content.get("state"), "a JSON object as its 'state'")
+    for name, count in _COUNTS.items():
+        if name not in data_of_state and data_of_state.get(count):
+            raise _Invalid(
+                f"state has a {count} of {data_of_state[count]!r} but no {name!r}: it is a summary, no state"
+            )
+    state = state_type.from_dict(data_of_state)
+    for count in _COUNTS.values():
+        if data_of_state.get(count, found := getattr(state, count)) != found:
+            raise _Invalid(f"state.{count} is {data_of_state[count]!r}, but {found} are there")
+    return Snapshot(state, _count(content, "update_count"), _count(content, "sequence"))
+
+
+def _mapping(data: object, expected: str) -> Mapping[str, Any]:
+    if isinstance(data, Mapping):
+        return cast("Mapping[str, Any]", data)
+    raise _Invalid(f"expected {expected}, got {shown(data)}")
 
 
 def _count(data: Mapping[str, Any], name: str) -> int:
     value = data.get(name, 0)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _Invalid(f"{name}: expected a whole number >= 0, got {value!r}")
+        raise _Invalid(f"{name}: expected a whole number >= 0, got {shown(value)}")
     return value

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from voxrx.clock import Clock, Work
 from voxrx.runtime import Worker
 
-__all__ = ("CallThread", "Computation", "computed")
+__all__ = ("CallThread", "Computation", "computed", "reach")
 
 T = TypeVar("T")
 
@@ -35,14 +35,36 @@ async def computed(clock: Clock, awaitable: Awaitable[T]) -> T:
 
 
 async def _due(clock: Clock, work: Work) -> None:
-    reached: asyncio.Future[Work] = asyncio.get_running_loop().create_future()
+    waiter: asyncio.Future[Work] = asyncio.get_running_loop().create_future()
+    work.finish(lambda: reach(waiter, clock))
+    (await waiter).finish()
 
-    def reach() -> None:
-        if not reached.done():
-            reached.set_result(clock.work())  # until the waiting task goes on
 
-    work.finish(reach)
-    (await reached).finish()
+def reach(waiter: asyncio.Future[Work], clock: Clock) -> None:
+    """Let the waiting task go on; time stands still until it does. On the thread that drives the clock."""
+    held = clock.work()
+    loop = waiter.get_loop()
+
+    def settle() -> None:
+        if waiter.done():
+            held.finish()
+        else:
+            waiter.set_result(held)
+
+    if _running_loop() is loop:
+        settle()
+        return
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:  # the loop was closed
+        held.finish()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Computation(Generic[T]):
@@ -83,8 +105,8 @@ class Computation(Generic[T]):
 
     def _reach(self) -> None:
         self._due = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(self._clock.work())  # until the waiting task goes on
+        if self._waiter is not None:
+            reach(self._waiter, self._clock)
 
 
 class CallThread:

@@ -28,7 +28,7 @@ from reactivex import abc
 
 from voxrx.clock import Work
 from voxrx.errors import MissingExtraError, ProviderError
-from voxrx.providers.computation import CallThread, Computation, computed
+from voxrx.providers.computation import CallThread, Computation, computed, reach
 from voxrx.providers.local_input import SpeechInput
 from voxrx.providers.provider import Provider, Session, SessionContext
 from voxrx.providers.recognition import CommandRecogniser, Ears, Recogniser, Recognition, ThreadEars, WorkerEars
@@ -328,7 +328,8 @@ class LocalSession(Session):
         utterance, self._utterance = self._utterance, None
         if utterance is None:
             return
-        seconds = (command.sample - utterance.begin) / max(1, self._input.sample_rate)
+        rate = self._input.sample_rate
+        seconds = (command.sample - utterance.begin) / rate if rate else 0.0
         turn = _Turn(
             self._context.clock.new_id("turn"),
             self._context.clock.new_id("msg"),
@@ -389,7 +390,7 @@ class LocalSession(Session):
     async def _take_one_after_another(self) -> None:
         task = asyncio.current_task()
         try:
-            while self._turns and self._connected:
+            while self._taking is task and self._turns and self._connected:
                 await self._take(self._turns.popleft())
         finally:
             if self._taking is task:
@@ -443,7 +444,7 @@ class LocalSession(Session):
 
     async def _respond(self, turn: _Turn, response: _Response) -> None:
         sentences = _Sentences()
-        before = tuple(self._lines)
+        before = tuple(line.copy() for line in self._lines)
         if turn.text is not None:
             self._lines.append({"role": "user", "content": turn.text})
         async with aclosing(self._deltas(turn, before)) as deltas:
@@ -554,15 +555,10 @@ class LocalSession(Session):
         return await computed(self._context.clock, awaitable)
 
     async def _pause(self, duration: timedelta) -> None:
-        held: asyncio.Future[Work] = self._context.loop.create_future()
-
-        def over() -> None:
-            if not held.done():
-                held.set_result(self._context.clock.work())
-
-        timer = self.after(duration, over)
+        over: asyncio.Future[Work] = self._context.loop.create_future()
+        timer = self.after(duration, lambda: reach(over, self._context.clock))
         try:
-            (await held).finish()
+            (await over).finish()
         finally:
             timer.dispose()
 

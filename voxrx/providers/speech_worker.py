@@ -57,6 +57,7 @@ class SpeechWorker:
         self._answers: dict[int, asyncio.Queue[_Answer | WorkerLostError]] = {}
         self._acknowledged: dict[int, Callable[[], None]] = {}
         self._requests = 0
+        self._received = 0
         self._traffic = Traffic()
         self._end: str | None = None
 
@@ -131,11 +132,12 @@ class SpeechWorker:
         self, operation: str, payload: bytes = b"", *, done: Callable[[], None] | None = None, **fields: object
     ) -> None:
         """Send a request that nobody waits for; ``done`` is called when it was carried out, or never will be."""
-        if self._end is not None:
+        try:
+            request = self._send(operation, fields, payload)
+        except WorkerLostError:
             if done is not None:
                 done()
             return
-        request = self._send(operation, fields, payload)
         if done is not None:
             self._acknowledged[request] = done
 
@@ -159,7 +161,8 @@ class SpeechWorker:
             self._reader = asyncio.create_task(self._read(process))
         for stop in (process.terminate, process.kill):
             try:
-                await asyncio.wait_for(process.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await process.wait()
                 break
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
@@ -182,14 +185,19 @@ class SpeechWorker:
         self._traffic.bytes_sent += len(message)
         if self._process.stdin.transport.get_write_buffer_size() > _MOST_WAITING_BYTES:
             self._kill("it does not read any more")
+            raise WorkerLostError("the speech worker was lost: it does not read any more")
         return self._requests
 
     async def _next(self, queue: asyncio.Queue[_Answer | WorkerLostError], operation: str, seconds: float) -> _Answer:
-        try:
-            answer = await asyncio.wait_for(queue.get(), seconds)
-        except TimeoutError:
-            self._kill(f"it did not answer {operation!r} within {seconds:g} seconds")
-            answer = await queue.get()
+        answer = None
+        while answer is None:
+            before = self._received
+            try:
+                async with asyncio.timeout(seconds):
+                    answer = await queue.get()
+            except TimeoutError:
+                if self._received == before:  # it is not just busy with what was asked earlier
+                    self._kill(f"it did not answer {operation!r} within {seconds:g} seconds")
         if isinstance(answer, WorkerLostError):
             raise answer
         if (missing := answer.fields.get("missing")) is not None:
@@ -205,6 +213,7 @@ class SpeechWorker:
                 header, payload = LENGTHS.unpack(await process.stdout.readexactly(LENGTHS.size))
                 fields = json.loads(await process.stdout.readexactly(header))
                 body = await process.stdout.readexactly(payload)
+                self._received += 1
                 self._traffic.messages_received += 1
                 self._traffic.bytes_received += LENGTHS.size + header + payload
                 if (queue := self._answers.get(fields["id"])) is not None:

@@ -20,7 +20,7 @@ from voxrx.records.report import ErrorReport
 from voxrx.records.response import ResponseState
 from voxrx.records.transition import Transition
 from voxrx.records.turn import Turn, Turns
-from voxrx.records.update import Update, update
+from voxrx.records.update import FieldUpdate, Update, update
 from voxrx.records.vector import Vector
 
 __all__ = (
@@ -35,6 +35,7 @@ __all__ = (
     "ErrorReport",
     "Event",
     "EventType",
+    "FieldUpdate",
     "Message",
     "Record",
     "ResponseState",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from voxrx.records.audio_state import AudioState
 from voxrx.records.connection import ConnectionState
+from voxrx.records.defaults import new_id, now
 from voxrx.records.enums import ConversationStatus, SpeakerRole
 from voxrx.records.fields import field
 from voxrx.records.message import Message
@@ -18,14 +19,6 @@ from voxrx.records.response import ResponseState
 from voxrx.records.turn import Turn, Turns
 
 __all__ = ("ConversationState",)
-
-
-def _new_id() -> str:
-    return f"conv_{os.urandom(8).hex()}"
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 _ACTIVE = frozenset(
@@ -38,17 +31,21 @@ _ACTIVE = frozenset(
 )
 
 
+_COUNTS = ("message_count", "turn_count")
+"""What `ConversationState.to_dict` adds to the fields."""
+
+
 class ConversationState(Record):
     """Everything about a conversation, as one value. Subclass it to add fields of your own."""
 
     _stamp: ClassVar[str | None] = "last_activity_at"
 
-    conversation_id: str = field(default_factory=_new_id)
+    conversation_id: str = field(default_factory=partial(new_id, "conv"))
     session_id: str | None = None
 
     status: ConversationStatus = ConversationStatus.IDLE
-    started_at: datetime = field(default_factory=_now)
-    last_activity_at: datetime = field(default_factory=_now)
+    started_at: datetime = field(default_factory=now)
+    last_activity_at: datetime = field(default_factory=now)
 
     connection: ConnectionState = ConnectionState()
     audio: AudioState = AudioState()
@@ -83,7 +80,7 @@ class ConversationState(Record):
     @property
     def turn_count(self) -> int:
         """How many turns were completed."""
-        return self.turns.completed  # type: ignore[attr-defined]  # the field's vector is `Turns`
+        return cast("Turns", self.turns).completed
 
     @property
     def last_message(self) -> Message | None:
@@ -108,7 +105,8 @@ class ConversationState(Record):
         return {**super().to_dict(), "message_count": self.message_count, "turn_count": self.turn_count}
 
     @classmethod
-    def _from_json(cls, data: object) -> Any:
+    def _from_json(cls, data: object) -> Self:
         if isinstance(data, Mapping):
-            data = {key: value for key, value in data.items() if key not in ("message_count", "turn_count")}
+            items = cast("Mapping[str, object]", data).items()
+            data = {name: value for name, value in items if name not in _COUNTS}
         return super()._from_json(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 __all__ = ("Event", "EventType")
@@ -78,4 +79,4 @@ class Event(NamedTuple):
 
 
 def _restored(kind: Enum, sequence: int, at: datetime, data: dict[str, Any], cause: Any) -> Event:
-    return Event(kind, sequence, at, data, cause)
+    return Event(kind, sequence, at, MappingProxyType(data), cause)

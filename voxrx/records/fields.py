@@ -21,6 +21,7 @@ import base64
 import binascii
 import math
 import numbers
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,31 +30,17 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, TypeVar, cast
 
-from pyrsistent import PMap, PVector, pmap, pvector
+from pyrsistent import PMap
 
+from voxrx.records.payload import freeze, thaw
+from voxrx.records.refusal import Refusal
 from voxrx.records.vector import Vector
 
-__all__ = ("FieldSpec", "Kind", "Refusal", "field", "freeze", "kind_of", "thaw")
+__all__ = ("FieldSpec", "Kind", "field", "kind_of")
 
 T = TypeVar("T")
 
 _UTC = timezone.utc
-_FLOAT_MAX = 1.7976931348623157e308
-
-
-class Refusal(Exception):
-    """A value that a field does not take. The record turns it into an error that names itself and the field."""
-
-    def __init__(self, expected: str, value: object, path: str = "", *, is_type: bool = True) -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.value = value
-        self.path = path
-        self.is_type = is_type
-
-    def under(self, path: str) -> Refusal:
-        """Return the same refusal, seen from the container that holds the value at ``path``."""
-        return Refusal(self.expected, self.value, path + self.path, is_type=self.is_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +82,8 @@ class Kind:
         expected: What is taken, in words.
         take: Returns the value to keep, or raises `Refusal`.
         accepts: Source of an expression that is true for a value ``{v}`` that may be kept as it is, without asking
-            ``take``. It may use the names in ``constants``, suffixed with ``_{n}``.
-        constants: Names that ``accepts`` uses.
+            ``take``. It may use the names in ``constants``, as ``_<constant>_{n}``.
+        constants: What ``accepts`` uses, by name.
         stored: The types of kept values.
         by_value: Whether an equal value counts as unchanged (else only the same object does).
         to_json: Turns a kept value into JSON types.
@@ -113,16 +100,18 @@ class Kind:
     from_json: Callable[[Any], Any]
 
 
+_BY_TYPE = "type({v}) is _of_{n}"
+_NEVER = "False"
+
+
 def kind_of(annotation: Any, spec: FieldSpec) -> Kind:
     """Return how a field with this annotation is handled.
 
     Raises:
         TypeError: If there is no such kind of field.
     """
-    if annotation in (float, int):
+    if annotation is float or annotation is int:
         return _number(annotation, spec)
-    if annotation in _PLAIN:
-        return _PLAIN[annotation]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not types.NoneType]
@@ -132,10 +121,14 @@ def kind_of(annotation: Any, spec: FieldSpec) -> Kind:
         return _sequence(kind_of(arguments[0], FieldSpec()), spec.vector)
     if annotation is Mapping or origin is Mapping:
         return _PAYLOAD
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return _enum(annotation)
-    if isinstance(annotation, type) and hasattr(annotation, "_from_json"):
-        return _record(annotation)
+    if isinstance(annotation, type):
+        of = cast("type[object]", annotation)
+        if of in _PLAIN:
+            return _PLAIN[of]
+        if issubclass(of, Enum):
+            return _enum(of)
+        if hasattr(of, "_from_json"):
+            return _record(of)
     raise TypeError(
         f"no field can be of type {annotation!r}: use bool, int, float, str, bytes, datetime, an Enum, a Record, "
         "X | None, Sequence[X] or Mapping[str, Any]"
@@ -159,13 +152,13 @@ def _take_bool(value: object) -> bool:
 
 def _take_str(value: object) -> str:
     if isinstance(value, str):
-        return value if type(value) is str else str.__str__(value)
+        return str.__str__(value)
     raise Refusal("a str", value)
 
 
 def _take_bytes(value: object) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
+        return bytes(cast("bytes", value))
     raise Refusal("bytes", value)
 
 
@@ -174,7 +167,15 @@ def _take_datetime(value: object) -> datetime:
         raise Refusal("a datetime", value)
     if value.utcoffset() is None:
         raise Refusal("a timezone-aware datetime, such as datetime.now(timezone.utc)", value, is_type=False)
-    return value.astimezone(_UTC)
+    try:
+        utc = value.astimezone(_UTC)
+    except OverflowError:
+        raise Refusal("a datetime whose year in UTC is 1 to 9999", value, is_type=False) from None
+    return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.timetz())
+
+
+def _bytes_to_json(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
 
 
 def _bytes_from_json(data: object) -> bytes:
@@ -196,14 +197,14 @@ def _plain(
     expected: str,
     take: Callable[[Any], Any],
     *,
-    accepts: str | None = None,
+    accepts: str = _BY_TYPE,
     to_json: Callable[[Any], Any] = _same,
     from_json: Callable[[Any], Any] | None = None,
 ) -> Kind:
     return Kind(
         expected=expected,
         take=take,
-        accepts=accepts or "type({v}) is of_{n}",
+        accepts=accepts,
         constants={"of": of, "utc": _UTC},
         stored=(of,),
         by_value=True,
@@ -212,62 +213,71 @@ def _plain(
     )
 
 
-_PLAIN: dict[object, Kind] = {
+_PLAIN: dict[type, Kind] = {
     bool: _plain(bool, "a bool", _take_bool),
     str: _plain(str, "a str", _take_str),
-    bytes: _plain(
-        bytes,
-        "bytes",
-        _take_bytes,
-        to_json=lambda value: base64.b64encode(value).decode("ascii"),
-        from_json=_bytes_from_json,
-    ),
+    bytes: _plain(bytes, "bytes", _take_bytes, to_json=_bytes_to_json, from_json=_bytes_from_json),
     datetime: _plain(
         datetime,
         "a timezone-aware datetime",
         _take_datetime,
-        accepts="type({v}) is of_{n} and {v}.tzinfo is utc_{n}",
+        accepts=f"{_BY_TYPE} and {{v}}.tzinfo is _utc_{{n}}",
         to_json=datetime.isoformat,
         from_json=_datetime_from_json,
     ),
 }
 
 
-def _number(of: type, spec: FieldSpec) -> Kind:
-    lowest = -_FLOAT_MAX if spec.at_least is None else spec.at_least
-    highest = _FLOAT_MAX if spec.at_most is None else spec.at_most
-    noun = "a finite number" if of is float else "a whole number"
-    bounded = noun
-    if spec.at_least is not None:
-        bounded += f" >= {spec.at_least:g}"
-    if spec.at_most is not None:
-        bounded += f"{' and' if spec.at_least is not None else ''} <= {spec.at_most:g}"
+def _number(of: type[int] | type[float], spec: FieldSpec) -> Kind:
+    largest = sys.float_info.max if of is float else math.inf
+    low = -largest if spec.at_least is None else spec.at_least
+    high = largest if spec.at_most is None else spec.at_most
+    bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", spec.at_least), ("<=", spec.at_most)) if bound is not None]
+    expected = f"a {'finite' if of is float else 'whole'} number {' and '.join(bounds)}".rstrip()
     abstract = numbers.Real if of is float else numbers.Integral
 
     def take(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, abstract):
-            raise Refusal(bounded, value)
+            raise Refusal(expected, value)
         try:
-            number = of(value)
+            number = of(cast("float", value))
         except (OverflowError, ValueError):
-            raise Refusal(bounded, value, is_type=False) from None
-        if not lowest <= number <= highest and not (of is int and unbounded(number)):
-            raise Refusal(bounded, value, is_type=False)
+            raise Refusal(expected, value, is_type=False) from None
+        if not low <= number <= high:
+            raise Refusal(expected, value, is_type=False)
         return number
 
-    def unbounded(number: int) -> bool:
-        return (spec.at_least is None or number >= spec.at_least) and (spec.at_most is None or number <= spec.at_most)
-
     return Kind(
-        expected=bounded,
+        expected=expected,
         take=take,
-        accepts="type({v}) is of_{n} and low_{n} <= {v} <= high_{n}",
-        constants={"of": of, "low": lowest, "high": highest},
+        accepts=f"{_BY_TYPE} and _low_{{n}} <= {{v}} <= _high_{{n}}",
+        constants={"of": of, "low": low, "high": high},
         stored=(of,),
         by_value=True,
         to_json=_same,
         from_json=take,
     )
+
+
+def _enum(of: type[Enum]) -> Kind:
+    choices = ", ".join(str(member) for member in of)
+
+    def take(value: object) -> Enum:
+        if isinstance(value, of):
+            return value
+        raise Refusal(f"one of {choices}", value)
+
+    def to_json(member: Enum) -> Any:
+        return member.value
+
+    def from_json(data: object) -> Enum:
+        try:
+            return of(data)
+        except ValueError:
+            known = ", ".join(repr(member.value) for member in of)
+            raise Refusal(f"one of {known}", data, is_type=False) from None
+
+    return _plain(of, f"one of {choices}", take, to_json=to_json, from_json=from_json)
 
 
 def _optional(inner: Kind) -> Kind:
@@ -277,13 +287,13 @@ def _optional(inner: Kind) -> Kind:
         try:
             return inner.take(value)
         except Refusal as refusal:
-            raise _or_none(refusal) from None
-
-    def from_json(data: object) -> object:
-        return None if data is None else inner.from_json(data)
+            raise refusal.or_none() from None
 
     def to_json(value: object) -> object:
         return None if value is None else inner.to_json(value)
+
+    def from_json(data: object) -> object:
+        return None if data is None else inner.from_json(data)
 
     return Kind(
         expected=f"{inner.expected} or None",
@@ -297,79 +307,67 @@ def _optional(inner: Kind) -> Kind:
     )
 
 
-def _or_none(refusal: Refusal) -> Refusal:
-    return Refusal(f"{refusal.expected} or None", refusal.value, refusal.path, is_type=refusal.is_type)
-
-
-def _enum(of: type[Enum]) -> Kind:
-    choices = ", ".join(str(member) for member in of)
-
-    def take(value: object) -> Enum:
-        if isinstance(value, of):
-            return value
-        raise Refusal(f"one of {choices}", value)
-
-    def from_json(data: object) -> Enum:
-        try:
-            return of(data)
-        except ValueError:
-            known = ", ".join(repr(member.value) for member in of)
-            raise Refusal(f"one of {known}", data, is_type=False) from None
-
-    return _plain(of, f"one of {choices}", take, to_json=lambda value: value.value, from_json=from_json)
-
-
 # --- records and containers -------------------------------------------------------------------------------------
 
 
-def _record(of: type) -> Kind:
-    name = of.__name__
+def _record(of: Any) -> Kind:
+    expected = f"a {of.__name__}"
 
     def take(value: object) -> object:
         if isinstance(value, of):
             return value
-        raise Refusal(f"a {name}", value)
+        raise Refusal(expected, value)
+
+    def to_json(record: Any) -> Any:
+        return record.to_dict()
 
     return Kind(
-        expected=f"a {name}",
+        expected=expected,
         take=take,
-        accepts="type({v}) is of_{n}",
+        accepts=_BY_TYPE,
         constants={"of": of},
         stored=(of,),
         by_value=False,
-        to_json=lambda value: value.to_dict(),
-        from_json=cast(Any, of)._from_json,
+        to_json=to_json,
+        from_json=of._from_json,
     )
 
 
 def _sequence(inner: Kind, vector: type[Vector[Any]]) -> Kind:
-    of = inner.stored[0] if len(inner.stored) == 1 else object
+    # A vector checks the type of what is appended. If that says all about an item, a vector of this type can be kept
+    # as it is; else (bounds, time zones, None ...) every item of a new vector is asked for.
+    type_says_all = inner.accepts == _BY_TYPE
+    of = inner.stored[0] if type_says_all else object
+    expected = f"a sequence of {inner.expected}"
 
     def take(value: object) -> Vector[Any]:
-        if isinstance(value, Vector) and type(cast(Any, value)) is vector and value.of is of:
-            return cast("Vector[Any]", value)
+        if type_says_all and type(value) is vector and cast("Vector[object]", value).of is of:
+            return cast("Vector[object]", value)
         if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-            raise Refusal(f"a sequence of {inner.expected}", value)
-        return vector(_each(cast("Iterable[Any]", value), inner.take), of=of)
+            raise Refusal(expected, value)
+        return vector(_each(cast("Iterable[object]", value), inner.take), of=of)
+
+    def to_json(items: Vector[Any]) -> list[Any]:
+        return [inner.to_json(item) for item in items]
 
     def from_json(data: object) -> Vector[Any]:
         if not isinstance(data, list):
             raise Refusal("a list", data)
-        return vector(_each(cast("list[Any]", data), inner.from_json), of=of)
+        return vector(_each(cast("list[object]", data), inner.from_json), of=of)
 
     return Kind(
-        expected=f"a sequence of {inner.expected}",
+        expected=expected,
         take=take,
-        accepts="type({v}) is vector_{n} and {v}.of is of_{n}",
+        accepts="type({v}) is _vector_{n} and {v}.of is _of_{n}" if type_says_all else _NEVER,
         constants={"vector": vector, "of": of},
         stored=(vector,),
         by_value=False,
-        to_json=lambda value: [inner.to_json(item) for item in value],
+        to_json=to_json,
         from_json=from_json,
     )
 
 
-def _each(items: Iterable[Any], take: Callable[[Any], Any]) -> Iterable[Any]:
+def _each(items: Iterable[object], take: Callable[[Any], Any]) -> Iterable[Any]:
     for index, item in enumerate(items):
         try:
             yield take(item)
@@ -377,79 +375,16 @@ def _each(items: Iterable[Any], take: Callable[[Any], Any]) -> Iterable[Any]:
             raise refusal.under(f"[{index}]") from None
 
 
-def freeze(value: object) -> Any:
-    """Return ``value`` (JSON types, string keys) deeply frozen; the same object if it was.
-
-    Raises:
-        Refusal: If something in it is no JSON type, with its path.
-    """
-    try:
-        return _freeze(value)
-    except RecursionError:
-        raise Refusal("JSON types that do not contain themselves", value, is_type=False) from None
-
-
-def _freeze(value: Any) -> Any:
-    kind = type(value)
-    if value is None or kind is bool or kind is int or kind is str:
-        return value
-    if kind is float:
-        if math.isfinite(value):
-            return value
-        raise Refusal("a finite number", value, is_type=False)
-    if isinstance(value, Mapping):
-        mapping = cast("Mapping[object, object]", value)
-        frozen = {_key(key): _frozen_at(item, f"[{key!r}]") for key, item in mapping.items()}
-        if isinstance(value, PMap) and all(frozen[key] is item for key, item in mapping.items()):  # type: ignore[index]
-            return cast("PMap[str, Any]", value)
-        return pmap(frozen)
-    if isinstance(value, list | tuple | PVector):
-        items = [_frozen_at(item, f"[{index}]") for index, item in enumerate(cast("Sequence[object]", value))]
-        if isinstance(value, PVector) and all(a is b for a, b in zip(items, cast("Any", value), strict=True)):
-            return cast("PVector[Any]", value)
-        return pvector(items)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return _freeze(float(value))
-    raise Refusal("a JSON type (None, bool, number, str, list, or dict with str keys)", value)
-
-
-def _frozen_at(value: object, path: str) -> Any:
-    try:
-        return _freeze(value)
-    except Refusal as refusal:
-        raise refusal.under(path) from None
-
-
-def _key(key: object) -> str:
-    if isinstance(key, str):
-        return key if type(key) is str else str.__str__(key)
-    raise Refusal("str keys", key)
-
-
-def thaw(value: Any) -> Any:
-    """Return plain dicts (with sorted keys) and lists for what `freeze` made."""
-    if isinstance(value, PMap):
-        mapping = cast("PMap[str, Any]", value)
-        return {key: thaw(mapping[key]) for key in sorted(mapping)}
-    if isinstance(value, PVector):
-        return [thaw(item) for item in cast("PVector[Any]", value)]
-    return value
-
-
-def _take_payload(value: object) -> PMap[str, Any]:
+def _take_payload(value: object) -> Any:
     if not isinstance(value, Mapping):
-        raise Refusal("a mapping with str keys and JSON types", cast(object, value))
-    return freeze(cast(object, value))
+        raise Refusal("a mapping with str keys and JSON types", value)
+    return freeze(cast("Mapping[object, object]", value))
 
 
 _PAYLOAD = Kind(
     expected="a mapping with str keys and JSON types",
     take=_take_payload,
-    accepts="False",
+    accepts=_NEVER,
     constants={},
     stored=(PMap,),
     by_value=False,

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
+from functools import partial
 from typing import Any
 
+from voxrx.records.defaults import new_id, now
 from voxrx.records.enums import SpeakerRole
 from voxrx.records.fields import field
 from voxrx.records.record import Record
 
 __all__ = ("Message",)
-
-
-def _new_id() -> str:
-    return f"msg_{os.urandom(8).hex()}"
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 class Message(Record):
@@ -28,10 +21,10 @@ class Message(Record):
     A message that a person makes may leave out ``id`` and ``timestamp``; pipelines always give both.
     """
 
-    id: str = field(default_factory=_new_id)
+    id: str = field(default_factory=partial(new_id, "msg"))
     role: SpeakerRole = SpeakerRole.USER
     content: str = ""
-    timestamp: datetime = field(default_factory=_now)
+    timestamp: datetime = field(default_factory=now)
     metadata: Mapping[str, Any] = field(default={})
 
     audio_data: bytes | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime
+from functools import partial
 
 from pyrsistent import PVector
 
+from voxrx.records.defaults import new_id, now
 from voxrx.records.enums import TurnStatus
 from voxrx.records.fields import field
 from voxrx.records.message import Message
@@ -17,21 +18,13 @@ from voxrx.records.vector import Vector
 __all__ = ("Turn", "Turns")
 
 
-def _new_id() -> str:
-    return f"turn_{os.urandom(8).hex()}"
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
 class Turn(Record):
     """What the user said, and what the assistant answered."""
 
-    id: str = field(default_factory=_new_id)
+    id: str = field(default_factory=partial(new_id, "turn"))
     user_message: Message | None = None
     assistant_message: Message | None = None
-    started_at: datetime = field(default_factory=_now)
+    started_at: datetime = field(default_factory=now)
     completed_at: datetime | None = None
     duration_ms: float | None = field(default=None, at_least=0)
 
@@ -75,7 +68,7 @@ class Turns(Vector[Turn]):
     def _grown(self, items: PVector[Turn], position: int, item: Turn) -> Turns:
         replaced = _completed(self._items[position : position + 1])
         grown = object.__new__(Turns)
-        Vector._fill(grown, items, self.of, self._indexed_with(position, item), self._lineage_with(position))
+        super(Turns, grown)._fill(items, self.of, self._indexed_with(position, item), self._lineage_with(position))
         object.__setattr__(grown, "completed", self.completed + item.is_complete - replaced)
         return grown
 

@@ -39,8 +39,17 @@ class Vector(Sequence[T]):
     of: type
     """The items' type."""
 
+    _items: PVector[T]
+    _index: dict[str, int] | None
+    _token: int
+    _lineage: tuple[tuple[int, int], ...]
+
     def __init__(self, items: Iterable[T] = (), *, of: type = object) -> None:
-        self._fill(items if isinstance(items, PVector) else pvector(items), of, None, ())
+        kept = pvector(items)
+        object.__setattr__(self, "of", of)
+        for item in kept:
+            self._check(item)
+        self._fill(kept, of, None, ())
 
     def _fill(
         self, items: PVector[T], of: type, index: dict[str, int] | None, lineage: tuple[tuple[int, int], ...]
@@ -55,11 +64,6 @@ class Vector(Sequence[T]):
         set_slot(self, "_token", _next_token())
         set_slot(self, "_lineage", lineage)
 
-    _items: PVector[T]
-    _index: dict[str, int] | None
-    _token: int
-    _lineage: tuple[tuple[int, int], ...]
-
     def _grown(self, items: PVector[T], position: int, item: T) -> Vector[T]:
         grown = object.__new__(type(self))
         grown._fill(items, self.of, self._indexed_with(position, item), self._lineage_with(position))
@@ -71,7 +75,7 @@ class Vector(Sequence[T]):
     def _indexed_with(self, position: int, item: T) -> dict[str, int] | None:
         index = self._index
         if index is not None:
-            for key in cast(Keyed, item).keys:
+            for key in cast("Keyed", item).keys:
                 index[key] = position
         return index
 
@@ -81,8 +85,15 @@ class Vector(Sequence[T]):
         return self._grown(self._items.append(item), len(self._items), item)
 
     def replaced(self, position: int, item: T) -> Vector[T]:
-        """Return this vector with ``item`` in place of the one at ``position``."""
+        """Return this vector with ``item`` in place of the one at ``position``; the same vector if it is that one.
+
+        Raises:
+            IndexError: If there is no such position.
+        """
         self._check(item)
+        if self._items[position] is item:
+            return self
+        position %= len(self._items)
         return self._grown(self._items.set(position, item), position, item)
 
     def changed_since(self, before: Vector[T]) -> list[int]:
@@ -94,20 +105,23 @@ class Vector(Sequence[T]):
             return []
         tokens = [token for token, _ in self._lineage]
         if before._token in tokens:
-            edits = self._lineage[tokens.index(before._token) :]
-            return sorted({position for _, position in edits})
+            edited = {position for _, position in self._lineage[tokens.index(before._token) :]}
+            return [at for at in sorted(edited) if at >= len(before) or self[at] is not before[at]]
         common = [at for at, (mine, theirs) in enumerate(zip(self, before, strict=False)) if mine is not theirs]
         return common + list(range(len(before), len(self)))
 
     def position(self, key: str) -> int | None:
-        """Return where the item with this id is, without a scan (but for the first time); None: nowhere."""
+        """Return where the item with this id is, without a scan (but for the first time); None: nowhere.
+
+        Of several items with the same id, any.
+        """
         index = self._index
         if index is None:
             index = self._indexed()
         at = index.get(key)
         if at is None:
             return None
-        if at < len(self._items) and key in cast(Keyed, self._items[at]).keys:
+        if at < len(self._items) and key in cast("Keyed", self._items[at]).keys:
             return at
         # Another vector that grew from a common one has the id elsewhere: this one goes its own way from here.
         return self._indexed().get(key)
@@ -118,7 +132,7 @@ class Vector(Sequence[T]):
         return None if at is None else self._items[at]
 
     def _indexed(self) -> dict[str, int]:
-        index = {key: at for at, item in enumerate(self._items) for key in cast(Keyed, item).keys}
+        index = {key: at for at, item in enumerate(self._items) for key in cast("Keyed", item).keys}
         object.__setattr__(self, "_index", index)
         return index
 
@@ -132,7 +146,9 @@ class Vector(Sequence[T]):
     def __getitem__(self, index: slice) -> Vector[T]: ...
     def __getitem__(self, index: int | slice) -> T | Vector[T]:
         if isinstance(index, slice):
-            return type(self)(self._items[index], of=self.of)
+            part = object.__new__(type(self))
+            part._fill(self._items[index], self.of, None, ())
+            return part
         return self._items[index]
 
     def __len__(self) -> int:
@@ -152,7 +168,7 @@ class Vector(Sequence[T]):
         return NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._items)
+        return hash(tuple(self._items))  # as that of a tuple, which may be equal
 
     def __repr__(self) -> str:
         shown = [repr(item) for item in self._items[:3]]

@@ -6,16 +6,21 @@ seen by all; the rest, which others added meanwhile, goes to the delivery thread
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from reactivex.abc import SchedulerBase
+from reactivex.scheduler import VirtualTimeScheduler
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
-from voxrx.errors import ClosedError, PendingOverflowError
+from voxrx.errors import PendingOverflowError
+from voxrx.records.event import Event
 from voxrx.records.report import ErrorReport
 from voxrx.records.transition import Transition
 from voxrx.runtime import Runtime
@@ -27,19 +32,29 @@ logger = logging.getLogger("voxrx")
 Job: TypeAlias = Callable[[], None]
 Item: TypeAlias = "Transition | ErrorReport | Job"
 
-_SCHEDULED = -1  # in place of a thread's ident: somebody will deliver, and has not begun
+# Who delivers is told by a thread's ident; by its complement (~ident) as long as that thread has not begun: if Ctrl-C
+# comes in between, its next `add` claims the task again.
+_SCHEDULED = -1  # in place of a thread's ident: some other thread will deliver, and has not begun
 _BATCH = 1000  # how much is delivered in one go on a scheduler, so that an event loop stays alive
 
 
+Derive: TypeAlias = Callable[[Transition], Sequence[Event]]
+
+
 class Watcher:
-    """One subscription, as the queue sees it."""
+    """One subscription, as the queue sees it.
 
-    __slots__ = ("active", "complete", "label", "next", "since", "waiting")
+    ``next`` gets each transition; with ``derive``, it gets what that derives from the transition instead, and is not
+    called where that is empty.
+    """
 
-    def __init__(self, next: Callable[[Any], None], complete: Job, label: str) -> None:
+    __slots__ = ("active", "complete", "derive", "label", "next", "since", "waiting")
+
+    def __init__(self, next: Callable[[Any], None], complete: Job, label: str, derive: Derive | None = None) -> None:
         self.next = next
         self.complete = complete
         self.label = label
+        self.derive = derive
         self.since = 0
         """Transitions up to this sequence were there before the subscription."""
         self.waiting: deque[Transition] | None = None
@@ -71,6 +86,7 @@ class Delivery:
         self._error_watchers: tuple[Watcher, ...] = ()
         self._queue: deque[Item] = deque()
         self._cursor: tuple[Item, Iterator[Watcher]] | None = None
+        self._torn: Watcher | None = None
         self._deliverer: int | None = None
         self._last_deliverer: int | None = None
         self._queued = 0
@@ -79,6 +95,7 @@ class Delivery:
         self._held_back = 0
         self._most = 0
         self._overflowing = False
+        self._refused = False
         self.full = False
         """Whether `refuse_overflow` is to be asked before the next commit."""
         self._current = 0
@@ -86,7 +103,10 @@ class Delivery:
         """Who is being called, or was called last; for messages."""
         self.unlogged: ErrorReport | None = None
         """A report that was made under the lock, and has to be logged without it."""
+        self.ended = False
+        """Whether everything was delivered before the end, so that who comes later is completed at once."""
         self.completed = threading.Event()
+        """Set when all watchers have been completed."""
 
     # --- what can be read ---------------------------------------------------------------------------------------
 
@@ -99,6 +119,11 @@ class Delivery:
     def most_pending(self) -> int:
         """The largest `pending` so far."""
         return self._most
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether something waits that nobody delivers: a BaseException ended delivery before its time."""
+        return self._deliverer is None and bool(self._queue)
 
     # --- the queue ----------------------------------------------------------------------------------------------
 
@@ -122,12 +147,16 @@ class Delivery:
             self.full = pending >= 10 * self._limit
             if not self._overflowing:
                 self._note_overflow(pending)
-        deliverer = self._deliverer
-        if deliverer is None:
-            self._deliverer = threading.get_ident() if self._scheduler is None else _SCHEDULED
+        return self.resume()
+
+    def resume(self) -> bool:
+        """(locked) Make what is queued the caller's own. Returns whether the caller must now call `deliver`."""
+        deliverer, me = self._deliverer, threading.get_ident()
+        if deliverer is None or deliverer == ~me:
+            self._deliverer = ~me if self._scheduler is None else _SCHEDULED
             self._own = self._queued
             return True
-        if deliverer == threading.get_ident():
+        if deliverer == me:
             self._own = self._queued
         return False
 
@@ -168,8 +197,9 @@ class Delivery:
         """Deliver nothing more to ``watcher``. Any thread, also a finaliser; a call under way runs on."""
         watcher.active = False
         with self._lock:
-            self.watchers = tuple(other for other in self.watchers if other is not watcher)
-            self._error_watchers = tuple(other for other in self._error_watchers if other is not watcher)
+            # By `active`: a finaliser that forgets another one may have run while this tuple was being made.
+            self.watchers = tuple(other for other in self.watchers if other.active)
+            self._error_watchers = tuple(other for other in self._error_watchers if other.active)
             if watcher.waiting:
                 self._held_back -= len(watcher.waiting)
                 watcher.waiting.clear()
@@ -177,7 +207,7 @@ class Delivery:
     def release(self, watcher: Watcher) -> None:
         """Deliver what was held back for ``watcher`` during its first value, and from now on do not hold back."""
         with self._lock:
-            if self._deliverer is None and not watcher.waiting:
+            if self._deliverer is None and not watcher.waiting and not self.ended:
                 watcher.waiting = None
                 return
             mine = self.add(lambda: self._catch_up(watcher))
@@ -192,112 +222,148 @@ class Delivery:
                     break
                 transition = watcher.waiting.popleft()
                 self._held_back -= 1
-            self._call(watcher, transition)
-        if self.completed.is_set():
+            self._deliver_transition(transition, iter((watcher,)))
+        if self.ended:
             self._complete_one(watcher)
 
     # --- delivering ---------------------------------------------------------------------------------------------
 
     def deliver(self) -> None:
         """Deliver, after `add` said so: here until the own items are done, or on the scheduler."""
-        if self._scheduler is None:
-            self._run(only_own=True)
-        else:
+        if self._scheduler is not None:
             self._schedule(self._scheduler)
+        elif self._deliverer == ~threading.get_ident():
+            self._run(only_own=True)
 
     def _schedule(self, scheduler: SchedulerBase) -> None:
         try:
             scheduler.schedule(lambda *_: self._run_on(scheduler))
+            self._refused = False
         except Exception as error:
+            logger.error("delivery=%r refused to deliver: %s", scheduler, error, exc_info=error)
             with self._lock:
                 self._deliverer = None
-            logger.error("delivery=%r refused to deliver: %s", scheduler, error, exc_info=error)
+                if not self._refused:  # told once, when somebody delivers again
+                    self._refused = True
+                    self._queue.append(ErrorReport(f"delivery={scheduler!r}", error, self._current, self._now()))
+                    self._queued += 1
 
     def _run_on(self, scheduler: SchedulerBase) -> None:
-        with self._lock:
-            if self._deliverer != _SCHEDULED:  # `close` was quicker
-                return
-            self._deliverer = threading.get_ident()
-        if not self._run(only_own=False, most=_BATCH):
+        if self._claim() and not self._run(only_own=False, most=_BATCH):
             self._schedule(scheduler)
 
     def _run_on_thread(self) -> None:
+        if self._claim():
+            self._run(only_own=False)
+
+    def _claim(self) -> bool:
+        """Become the one who delivers, if nobody has begun; `close` may have been quicker."""
         with self._lock:
             if self._deliverer != _SCHEDULED:
-                return
-            self._deliverer = threading.get_ident()
-        self._run(only_own=False)
+                return False
+            self._deliverer = ~threading.get_ident()
+            return True
 
     def _run(self, *, only_own: bool, most: int | None = None) -> bool:
         """Deliver from the front of the queue; returns False if ``most`` items were done and there is more."""
         queue = self._queue
-        self._last_deliverer = threading.get_ident()
+        me = threading.get_ident()
+        handing_over = False
         last = None if most is None else self._done + most
+        item: Item | None = None
+        rest: Iterator[Watcher] | None = None
         try:
+            self._deliverer = self._last_deliverer = me
             while True:
                 if not queue or (only_own and self._done >= self._own) or self._done == last:
                     with self._lock:
                         if not queue:
                             self._deliverer = None
-                            self._overflowing = False
+                            if not self._held_back:
+                                self._overflowing = False
                             return True
                         if self._done == last:
                             self._deliverer = _SCHEDULED
                             return False
                         if only_own and self._done >= self._own:
+                            handing_over = True
                             self._deliverer = _SCHEDULED
                             break
                 item = queue[0]
-                # A BaseException may end this loop anywhere; the cursor then tells how far this item had come.
-                cursor = self._cursor
-                if cursor is None or cursor[0] is not item:
-                    cursor = self._cursor = (item, iter(self._watchers_of(item)))
+                rest = self._rest_of(item)
                 if type(item) is Transition:
-                    self._current = item.sequence
-                    for watcher in cursor[1]:
-                        if watcher.since < item.sequence:
-                            if watcher.waiting is None:
-                                self._call(watcher, item)
-                            else:
-                                self._hold_back(watcher, item)
+                    self._deliver_transition(item, rest)
                 elif type(item) is ErrorReport:
-                    for watcher in cursor[1]:
+                    for watcher in rest:
                         self._call_with_report(watcher, item)
                 else:
-                    item()  # type: ignore[operator]
+                    self._do(cast(Job, item))
                 queue.popleft()
+                rest = None
                 self._done += 1
+            item = None
+            self._hand_over()
         except BaseException:
+            # What is left of this item is delivered by the next call, from where this one was torn out of it.
+            if item is not None and rest is not None:
+                torn, self._torn = self._torn, None
+                self._cursor = (item, rest if torn is None else itertools.chain((torn,), rest))
             with self._lock:
-                self._deliverer = None
+                if self._deliverer == me or (handing_over and self._deliverer == _SCHEDULED):
+                    self._deliverer = None
             raise
-        self._hand_over()
         return True
+
+    def _deliver_transition(self, transition: Transition, watchers: Iterator[Watcher]) -> None:
+        self._current = sequence = transition.sequence
+        derived: Sequence[Event] | None = None
+        for watcher in watchers:
+            if watcher.since >= sequence or not watcher.active:
+                continue
+            if watcher.waiting is not None:
+                self._hold_back(watcher, transition)
+                continue
+            self.calling = watcher.label
+            try:
+                if watcher.derive is None:
+                    watcher.next(transition)
+                    continue
+                if derived is None:
+                    derived = watcher.derive(transition)
+                if derived:
+                    watcher.next(derived)
+            except Exception as error:
+                self.report(watcher.label, error)
+            except BaseException:
+                self._torn = watcher if watcher.derive else None  # it may have had some of the events: it is asked again
+                raise
+
+    def _rest_of(self, item: Item) -> Iterator[Watcher]:
+        """Return the watchers that have not seen ``item`` yet."""
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None and cursor[0] is item:
+            return cursor[1]
+        if type(item) is Transition:
+            return iter(self.watchers)
+        return iter(self._error_watchers if type(item) is ErrorReport else ())
 
     def _hand_over(self) -> None:
         try:
             self._runtime.delivery.submit(self._run_on_thread)
-        except ClosedError:
+        except RuntimeError:  # it was closed, or the system gives no more threads
             self._run_on_thread()
 
-    def _watchers_of(self, item: Item) -> tuple[Watcher, ...]:
-        if type(item) is Transition:
-            return self.watchers
-        return self._error_watchers if type(item) is ErrorReport else ()
+    def _do(self, job: Job) -> None:
+        try:
+            job()
+        except Exception as error:
+            self.report("manager", error)
 
     def _hold_back(self, watcher: Watcher, transition: Transition) -> None:
         with self._lock:
             if watcher.waiting is not None and watcher.active:
                 watcher.waiting.append(transition)
                 self._held_back += 1
-
-    def _call(self, watcher: Watcher, transition: Transition) -> None:
-        if watcher.active:
-            self.calling = watcher.label
-            try:
-                watcher.next(transition)
-            except Exception as error:
-                self.report(watcher.label, error)
 
     def _call_with_report(self, watcher: Watcher, report: ErrorReport) -> None:
         if watcher.active:
@@ -308,35 +374,56 @@ class Delivery:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def close(self, timeout: float) -> bool:
+    def close(self, timeout: float) -> bool | None:
         """Deliver what is queued, then complete all watchers. Returns whether that is done.
 
-        Waits for another deliverer up to ``timeout`` seconds; called by the deliverer itself, it does not wait.
+        Waits for another deliverer up to ``timeout`` seconds. Called by the deliverer itself, it does not wait: it
+        returns None, and the deliverer will do it.
         """
         me = threading.get_ident()
         with self._lock:
             mine = self.add(self._complete)
-            if self._deliverer == _SCHEDULED and (self._scheduler is None or self._last_deliverer == me):
-                self._deliverer, mine = me, True  # this is the right thread, or any is: no need to wait
-            within = self._deliverer == me and not mine
-        if mine and self._deliverer == me:
-            self._run(only_own=False)
-        elif mine:
+            if self._deliverer == _SCHEDULED and self._delivers_here():
+                self._deliverer, mine = ~me, True  # this is the right thread, or any is: no need to wait
+            within = self._deliverer == me
+        if mine and self._deliverer != ~me:
             self.deliver()
-        return self.completed.is_set() or within or self.completed.wait(timeout)
+            with self._lock:
+                if self.interrupted:  # the scheduler refuses: better here than never
+                    self._deliverer = ~me
+        if self._deliverer == ~me:
+            self._run(only_own=False)
+        if within and not self.completed.is_set():
+            return None
+        return self.completed.wait(timeout)
+
+    def _delivers_here(self) -> bool:
+        """Whether the calling thread may deliver in place of the scheduler: waiting for it would be for ever."""
+        scheduler = self._scheduler
+        if scheduler is None or self._last_deliverer == threading.get_ident():
+            return True
+        if isinstance(scheduler, AsyncIOScheduler):
+            return _running_loop() is vars(scheduler).get("_loop", scheduler)
+        delivers_here: Callable[[], bool] | None = getattr(scheduler, "delivers_here", None)
+        return isinstance(scheduler, VirtualTimeScheduler) or (delivers_here is not None and delivers_here())
 
     def log_stuck(self, timeout: float) -> None:
         """Log that `close` gave up waiting."""
         logger.error("close: %s did not end within %s s; it was left behind", self.calling, timeout)
 
     def _complete(self) -> None:
-        with self._lock:
-            everyone = (*self.watchers, *self._error_watchers)
-            self.watchers = self._error_watchers = ()
-            self.completed.set()
-        for watcher in everyone:
+        while True:
+            with self._lock:
+                self.ended = True
+                watcher = next(iter(self.watchers or self._error_watchers), None)
+                if watcher is None:
+                    break
+                self.watchers, self._error_watchers = (
+                    (self.watchers[1:], self._error_watchers) if self.watchers else ((), self._error_watchers[1:])
+                )
             if watcher.waiting is None:  # else `release` completes it, after its first value
                 self._complete_one(watcher)
+        self.completed.set()
 
     def _complete_one(self, watcher: Watcher) -> None:
         if watcher.active:
@@ -345,3 +432,13 @@ class Delivery:
                 watcher.complete()
             except Exception as error:
                 logger.error("%s raised %s on completion", watcher.label, error, exc_info=error)
+                report = ErrorReport(watcher.label, error, self._current, self._now())
+                for other in self._error_watchers:
+                    self._call_with_report(other, report)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

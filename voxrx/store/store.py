@@ -9,7 +9,7 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,9 +20,10 @@ from reactivex.disposable import Disposable
 from voxrx.clock import Clock
 from voxrx.errors import ClosedError, InvalidUpdateError, ReentrantUpdateError
 from voxrx.records.conversation import ConversationState
+from voxrx.records.event import Event
 from voxrx.records.report import ErrorReport
 from voxrx.records.transition import Transition, cause_name
-from voxrx.records.update import BoundUpdate, Update
+from voxrx.records.update import BoundUpdate, FieldUpdate, Update
 from voxrx.runtime import Runtime
 from voxrx.store.delivery import Delivery, Watcher
 from voxrx.store.streams import StateStream, Stream
@@ -30,6 +31,8 @@ from voxrx.store.streams import StateStream, Stream
 __all__ = ("Store", "StoreReading", "UpdateFunction", "advanced")
 
 UpdateFunction = Callable[[ConversationState], ConversationState]
+
+_CHECKED = frozenset((BoundUpdate, FieldUpdate))  # updates that give a stamped state, or raise
 
 
 class StoreReading(NamedTuple):
@@ -128,7 +131,7 @@ class Store:
                 at = self._now()
                 if at < before.last_activity_at:  # a loaded state may come from a clock that was ahead
                     at = before.last_activity_at
-                after = update.advance(before, at) if type(update) is BoundUpdate else advanced(update, before, at)
+                after = advanced(update, before, at)
                 self._update_count += 1
                 if after is not before:
                     self._state = after
@@ -136,6 +139,8 @@ class Store:
                     self._history.append(after)
                     if delivery.watchers:
                         mine = delivery.add(Transition(self._sequence, before, after, update, at))
+                elif delivery.interrupted:
+                    mine = delivery.resume()
                 seconds = time.perf_counter() - started
                 self._timed += 1
                 self._total_seconds += seconds
@@ -157,13 +162,22 @@ class Store:
     # --- watching -----------------------------------------------------------------------------------------------
 
     def watch(
-        self, next: Callable[[Transition], None], *, label: str, complete: Callable[[], None] | None = None
+        self,
+        next: Callable[[Any], None],
+        *,
+        label: str,
+        complete: Callable[[], None] | None = None,
+        derive: Callable[[Transition], Sequence[Event]] | None = None,
     ) -> abc.DisposableBase:
-        """Call ``next`` with every transition from now on; `Delivery` says where it runs."""
-        watcher = Watcher(next, complete or _nothing, label)
+        """Call ``next`` with every transition from now on; `Delivery` says where it runs.
+
+        With ``derive`` (the same function for all watchers that have one), ``next`` gets what it derives, unless that
+        is empty; it runs once per transition for all of them.
+        """
+        watcher = Watcher(next, complete or _nothing, label, derive)
         with self._lock:
             watcher.since = self._sequence
-            ended = self.delivery.completed.is_set()
+            ended = self.delivery.ended
             if not ended:
                 self.delivery.watch(watcher)
         if ended:
@@ -184,7 +198,7 @@ class Store:
         with self._lock:
             state = self._state
             watcher.since = self._sequence
-            ended = self.delivery.completed.is_set()
+            ended = self.delivery.ended
             if not ended:
                 self.delivery.watch(watcher)
         try:
@@ -206,7 +220,7 @@ class Store:
     def _subscribe_errors(self, observer: abc.ObserverBase[ErrorReport], label: str) -> abc.DisposableBase:
         watcher = Watcher(observer.on_next, observer.on_completed, label)
         with self._lock:
-            ended = self.delivery.completed.is_set()
+            ended = self.delivery.ended
             if not ended:
                 self.delivery.watch_errors(watcher)
         if ended:
@@ -216,12 +230,12 @@ class Store:
 
 def advanced(update: Any, before: ConversationState, at: datetime) -> ConversationState:
     """Return the state after an `Update`, or a plain function, was applied ``at`` that time."""
+    if type(update) in _CHECKED:
+        return update.advance(before, at)
     advance = getattr(update, "advance", None)
-    if advance is not None:
-        return advance(before, at)
-    if not callable(update):
+    if advance is None and not callable(update):
         raise InvalidUpdateError(f"expected an update or a function of the state, got {update!r:.200}")
-    after = update(before)
+    after: object = update(before) if advance is None else advance(before, at)
     if after is before:
         return before
     if not isinstance(after, ConversationState):

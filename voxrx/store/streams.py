@@ -61,4 +61,4 @@ def _label(observer: Any, stream: str) -> str:
     module = getattr(who, "__module__", None) or ""
     if observer is None or module.split(".")[0] == "reactivex":
         return stream
-    return f"{module}.{who.__qualname__}"
+    return f"{module}.{who.__qualname__}" if module else who.__qualname__

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from voxrx.errors import FieldValueError
-from voxrx.records import ConversationState, update
+from voxrx.records import FieldUpdate
 
 __all__ = ("audio_changed", "changed", "connection_changed", "metrics_changed")
 
 
-@update
-def changed(state: ConversationState, at: datetime, /, **changes: Any) -> dict[str, Any]:
+def changed(changes: dict[str, Any]) -> FieldUpdate:
     """Set fields of the state."""
     if "last_activity_at" in changes:
         raise FieldValueError("ConversationState.last_activity_at is written by the store, at each commit")
-    return changes
+    return FieldUpdate("", changes)
 
 
-@update
-def connection_changed(state: ConversationState, at: datetime, /, **changes: Any) -> dict[str, Any]:
+def connection_changed(changes: dict[str, Any]) -> FieldUpdate:
     """Set fields of ``state.connection``."""
-    return {"connection": state.connection.evolve(**changes)}
+    return FieldUpdate("connection", changes)
 
 
-@update
-def audio_changed(state: ConversationState, at: datetime, /, **changes: Any) -> dict[str, Any]:
+def audio_changed(changes: dict[str, Any]) -> FieldUpdate:
     """Set fields of ``state.audio``."""
-    return {"audio": state.audio.evolve(**changes)}
+    return FieldUpdate("audio", changes)
 
 
-@update
-def metrics_changed(state: ConversationState, at: datetime, /, **changes: Any) -> dict[str, Any]:
+def metrics_changed(changes: dict[str, Any]) -> FieldUpdate:
     """Set fields of ``state.metrics``."""
-    return {"metrics": state.metrics.evolve(**changes)}
+    return FieldUpdate("metrics", changes)

@@ -1,0 +1,395 @@
+"""The engine, with a provider made of ten lines; the local provider through the engine is in test_cli.py."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import reactivex as rx
+from reactivex import Observable
+from reactivex.subject import Subject
+
+from voxrx import (
+    AudioFrame,
+    ConversationStatus,
+    EventType,
+    ResponseStatus,
+    SpeakerRole,
+    StateManager,
+    TurnStatus,
+    VirtualClock,
+    VoxEngine,
+    audio,
+)
+from voxrx.errors import ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
+from voxrx.records import DisconnectReason
+from voxrx.records.commands import CancelResponse, Command, EndSpeech, SendText
+from voxrx.records.signals import (
+    Connected,
+    ConnectionStarting,
+    Disconnected,
+    ResponseAudio,
+    ResponseEnded,
+    ResponseStarted,
+    ResponseText,
+    Signal,
+    UserTranscript,
+)
+
+RATE = 16_000
+
+
+def tone(seconds: float, amplitude: float = 0.3) -> AudioFrame:
+    t = np.arange(int(seconds * RATE)) / RATE
+    return AudioFrame.of(amplitude * np.sin(2 * np.pi * 440 * t), RATE)
+
+
+class Echo:
+    """A provider as a plain operator: it answers text, and the end of speech, with a tone of some length."""
+
+    def __init__(self, clock: VirtualClock, *, answer_seconds: float = 1.0) -> None:
+        self.clock = clock
+        self.answer = tone(answer_seconds)
+        self.commands: list[Command] = []
+        self.count = 0
+
+    def __call__(self, commands: Observable[Command]) -> Observable[Signal]:
+        def subscribe(observer: rx.abc.ObserverBase[Signal], _: object = None) -> rx.abc.DisposableBase:
+            emit = observer.on_next
+            emit(ConnectionStarting(at=self.clock.now(), provider="echo"))
+            emit(Connected(at=self.clock.now(), provider="echo", connection_id="c1", session_id="s1"))
+            return commands.subscribe(
+                lambda command: self.handle(command, emit),
+                on_completed=lambda: emit(Disconnected(at=self.clock.now())),
+            )
+
+        return rx.create(subscribe)
+
+    def handle(self, command: Command, emit: Callable[[Signal], None]) -> None:
+        self.commands.append(command)
+        at = self.clock.now()
+        if isinstance(command, SendText):
+            self.respond(f"you said {command.text}", command.turn_id, emit)
+        elif isinstance(command, EndSpeech):
+            turn = f"turn_{self.count}"
+            emit(
+                UserTranscript(
+                    at=at, message_id=f"heard_{self.count}", turn_id=turn, text="hello", ended_at=command.end_at
+                )
+            )
+            self.respond("hi", turn, emit)
+        elif isinstance(command, CancelResponse) and command.response_id:
+            emit(ResponseEnded(at=at, response_id=command.response_id, status=ResponseStatus.CANCELLED))
+
+    def respond(self, text: str, turn: str, emit: Callable[[Signal], None]) -> None:
+        self.count += 1
+        response, at = f"resp_{self.count}", self.clock.now()
+        emit(ResponseStarted(at=at, response_id=response, message_id=f"msg_{response}", turn_id=turn))
+        emit(ResponseText(at=at, response_id=response, delta=text))
+        emit(ResponseAudio(at=at, response_id=response, frame=self.answer))
+        emit(ResponseEnded(at=at, response_id=response))
+
+
+async def test_connect_updates_connection_and_status(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock)
+
+    await engine.connect()
+
+    state = engine.conversation_state
+    assert state.status is ConversationStatus.CONNECTED
+    assert state.connection.is_connected
+    assert (state.connection.provider, state.session_id) == ("echo", "s1")
+    engine.close()
+
+
+async def test_disconnect_marks_the_conversation_disconnected(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        await engine.disconnect()
+
+        assert engine.conversation_state.status is ConversationStatus.DISCONNECTED
+        assert engine.conversation_state.connection.disconnect_reason is DisconnectReason.REQUESTED
+
+
+async def test_events_of_connecting_have_come_when_connect_returns(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock)
+    seen: list[EventType] = []
+    engine.events.of(EventType.CONNECTION_STARTING, EventType.CONNECTION_ESTABLISHED).subscribe(
+        lambda event: seen.append(event.type)
+    )
+
+    await engine.connect()
+
+    assert seen == [EventType.CONNECTION_STARTING, EventType.CONNECTION_ESTABLISHED]
+    engine.close()
+
+
+async def test_a_conversation_can_be_connected_again(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        await engine.disconnect()
+
+        await engine.connect()
+
+        assert engine.conversation_state.is_active
+
+
+async def test_text_becomes_a_message_and_its_answer_ends_the_turn_when_it_was_heard(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        await engine.send_text("good day")
+
+        assert [message.content for message in engine.conversation_state.messages] == ["good day", "you said good day"]
+        assert engine.conversation_state.current_turn is not None
+
+        await clock.elapse(1.1)
+
+        turn = engine.conversation_state.turns[-1]
+        assert turn.status is TurnStatus.COMPLETED
+        assert turn.duration_ms == pytest.approx(1000, abs=25)
+
+
+async def test_an_interrupted_answer_is_marked_and_the_provider_is_told_what_was_heard(clock: VirtualClock) -> None:
+    echo = Echo(clock, answer_seconds=3)
+    async with VoxEngine(echo, clock=clock) as engine:
+        await engine.send_text("tell me a story")
+        await clock.elapse(0.5)
+
+        await engine.interrupt()
+
+        state = engine.conversation_state
+        assert state.turns[-1].status is TurnStatus.INTERRUPTED
+        assert state.last_assistant_message is not None
+        assert state.last_assistant_message.is_interrupted
+        assert state.metrics.interruption_count == 1
+        assert not state.audio.is_playing
+        cancel = next(command for command in echo.commands if isinstance(command, CancelResponse))
+        assert cancel.played_ms == pytest.approx(500, abs=21)
+
+
+async def test_interrupting_nothing_changes_nothing(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        before = engine.conversation_state
+
+        await engine.interrupt()
+
+        assert engine.conversation_state is before
+
+
+async def test_speech_is_sent_to_the_provider_and_its_words_become_a_message(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+
+        await speak(clock, frames, quiet=0.6, loud=1.0)
+
+        state = engine.conversation_state
+        assert [type(command).__name__ for command in echo.commands if "Audio" not in type(command).__name__] == [
+            "BeginSpeech",
+            "EndSpeech",
+        ]
+        assert [(message.role, message.content) for message in state.messages] == [
+            (SpeakerRole.USER, "hello"),
+            (SpeakerRole.ASSISTANT, "hi"),
+        ]
+
+
+async def test_speaking_over_an_answer_interrupts_it(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock, answer_seconds=30), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+
+        await speak(clock, frames, quiet=1.0, loud=0.4)
+
+        assert engine.conversation_state.turns[0].status is TurnStatus.INTERRUPTED
+
+
+async def speak(clock: VirtualClock, frames: Subject[AudioFrame], *, quiet: float, loud: float) -> None:
+    """Play quiet noise, a sound like speech, and quiet noise, frame by frame, as time passes."""
+    rng = np.random.default_rng(1)
+    t = np.arange(int(loud * RATE)) / RATE
+    voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20)) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))
+    sound = np.concatenate([np.zeros(int(quiet * RATE)), 0.2 * voice, np.zeros(int(0.8 * RATE))])
+    sound += rng.normal(0, 0.0003, len(sound))
+    for index in range(0, len(sound) - 319, 320):
+        await clock.elapse(0.02)
+        frames.on_next(AudioFrame.of(sound[index : index + 320], RATE, index=index))
+    await clock.settled()
+
+
+async def test_listening_starts_and_stops_with_its_events(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock, audio_input=Subject()) as engine:
+        seen: list[object] = []
+        engine.events.of(EventType.AUDIO_INPUT_STARTED, EventType.AUDIO_INPUT_STOPPED).subscribe(
+            lambda event: seen.append(event.type)
+        )
+
+        await engine.start_listening()
+        listening = engine.conversation_state
+        await engine.stop_listening()
+
+        assert listening.audio.is_listening
+        assert listening.status is ConversationStatus.LISTENING
+        assert engine.conversation_state.status is ConversationStatus.CONNECTED
+        await engine.state_manager.delivered()
+        assert seen == [EventType.AUDIO_INPUT_STARTED, EventType.AUDIO_INPUT_STOPPED]
+
+
+def test_listening_starts_from_a_thread_without_a_loop(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock, audio_input=Subject())
+    asyncio.run(engine.connect())
+
+    engine.start_listening()
+
+    assert engine.conversation_state.audio.is_listening
+    engine.close()
+
+
+async def test_an_input_that_fails_stops_listening_and_says_why(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock, audio_input="/no/such.wav") as engine:
+        engine.start_listening()
+        await clock.settled()
+
+        state = engine.conversation_state
+        assert not state.audio.is_listening
+        assert state.connection.last_error is not None
+        assert "/no/such.wav" in state.connection.last_error
+        assert state.is_active
+
+
+async def test_without_an_input_listening_is_refused_and_text_still_works(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        with pytest.raises(DeviceError, match="audio_input"):
+            engine.start_listening()
+
+        await engine.send_text("good day")
+
+        assert engine.conversation_state.message_count == 2
+
+
+async def test_an_engine_that_is_not_connected_refuses_to_converse(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock, audio_input=Subject())
+
+    with pytest.raises(ProviderError, match="connect"):
+        await engine.send_text("hello")
+    with pytest.raises(ProviderError, match="connect"):
+        engine.start_listening()
+
+    engine.close()
+
+
+async def test_a_provider_that_cannot_connect_raises_and_the_state_says_why(clock: VirtualClock) -> None:
+    def refusing(commands: Observable[Command]) -> Observable[Signal]:
+        return rx.of(Disconnected(at=clock.now(), reason=DisconnectReason.FAILED, error="port 80 refused"))
+
+    engine = VoxEngine(refusing, clock=clock)
+
+    with pytest.raises(ConnectionError, match="port 80 refused"):
+        await engine.connect()
+
+    assert engine.conversation_state.status is ConversationStatus.ERROR
+    assert engine.conversation_state.connection.last_error == "port 80 refused"
+    engine.close()
+
+
+async def test_a_provider_whose_signals_error_is_a_failed_connection(clock: VirtualClock) -> None:
+    engine = VoxEngine(lambda commands: rx.throw(OSError("cable cut")), clock=clock)
+
+    with pytest.raises(ProviderError, match="cable cut"):
+        await engine.connect()
+
+    assert engine.conversation_state.connection.error_count == 1
+    engine.close()
+
+
+async def test_answers_go_to_the_output_in_order(clock: VirtualClock) -> None:
+    heard: list[AudioFrame] = []
+
+    async with VoxEngine(Echo(clock, answer_seconds=0.5), clock=clock, audio_output=listener(heard)) as engine:
+        await engine.send_text("one")
+        await clock.elapse(0.6)
+        await engine.send_text("two")
+        await clock.elapse(0.6)
+
+    assert sum(len(frame) for frame in heard) == RATE
+    assert [frame.index for frame in heard] == sorted(frame.index for frame in heard)
+
+
+def listener(heard: list[AudioFrame]) -> rx.abc.ObserverBase[AudioFrame]:
+    return rx.Observer(heard.append)
+
+
+async def test_an_output_that_raises_is_reported_and_the_conversation_goes_on(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(frame: AudioFrame) -> None:
+        raise OSError("speaker on fire")
+
+    async with VoxEngine(Echo(clock), clock=clock, audio_output=rx.Observer(broken)) as engine:
+        await engine.send_text("hello")
+        await clock.elapse(1.1)
+
+        assert engine.conversation_state.turn_count == 1
+        assert "speaker on fire" in (engine.conversation_state.connection.last_error or "")
+
+
+async def test_a_manager_that_was_given_outlives_the_engine(clock: VirtualClock) -> None:
+    with StateManager(clock=clock) as manager:
+        async with VoxEngine(Echo(clock), manager=manager) as engine:
+            assert engine.clock is clock
+
+        assert not manager.is_closed
+        assert manager.state.status is ConversationStatus.DISCONNECTED
+
+
+async def test_observers_run_off_the_engine_and_off_the_users_thread(clock: VirtualClock) -> None:
+    threads: set[str] = set()
+
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        engine.transitions.subscribe(lambda transition: threads.add(threading.current_thread().name))
+        await engine.send_text("hello")
+
+    assert threads == {"voxrx-delivery"}
+
+
+async def test_a_slow_observer_does_not_stall_the_conversation(clock: VirtualClock) -> None:
+    release = threading.Event()
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        engine.transitions.subscribe(lambda transition: release.wait(10))
+
+        sending = asyncio.ensure_future(engine.send_text("hello"))
+        while engine.conversation_state.message_count < 2:
+            await asyncio.sleep(0)
+
+        assert not sending.done()
+        release.set()
+        await sending
+
+
+async def test_no_thread_is_left_after_close(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        await engine.send_text("hello")
+
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("voxrx")] == []
+
+
+async def test_a_closed_engine_refuses_and_may_be_closed_again(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock)
+    engine.close()
+
+    with pytest.raises(ClosedError):
+        await engine.connect()
+
+    engine.close()
+
+
+def test_what_the_engine_cannot_use_is_refused_by_name(clock: VirtualClock) -> None:
+    with pytest.raises(FieldValueError, match=r"'lokal'.*local"):
+        VoxEngine("lokal")
+    with pytest.raises(FieldTypeError, match="provider"):
+        VoxEngine(42)  # type: ignore[arg-type]
+    with pytest.raises(FieldTypeError, match="audio_input"):
+        VoxEngine(Echo(clock), audio_input=42)  # type: ignore[arg-type]
+    with pytest.raises(FieldValueError, match="VirtualClock"):
+        VoxEngine(Echo(clock), audio_input=audio.audio_file("x.wav", realtime=False), clock=None, manager=StateManager())
