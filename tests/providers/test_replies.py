@@ -48,7 +48,7 @@ def answered(text: str, lines: list[Line] | None = None) -> str:
     ("question", "answer"),
     [
         ("What time is it?", "It is 2:05 PM."),
-        ("what is today's date", "Today is Wednesday, March 4th, 2026."),
+        ("what is today's date", "Today is Wednesday, March 4th."),
         ("what is seven plus eight", "Seven plus eight is fifteen."),
         ("5 - 12", "Five minus twelve is minus seven."),
         ("how much is 12 * 12", "Twelve times twelve is one hundred forty four."),
@@ -61,7 +61,7 @@ def answered(text: str, lines: list[Line] | None = None) -> str:
         ("Stop!", "OK."),
         ("thanks", "You are welcome."),
         ("goodbye", "Goodbye!"),
-        ("hello", 'Good afternoon! Say "help" to hear what I can do.'),
+        ("hello", "Good afternoon! How can I help?"),
         ("how are you today", "I am fine, thank you."),
         ("what is your name", "I am the local voice of voxrx."),
         ("count to four", "One, two, three, four."),
@@ -86,7 +86,7 @@ def test_days_have_their_ending(stage: StageOfTests, day: int, said: str) -> Non
 
     answer = Skills(timezone=timezone.utc).conversation(stage)("what is the date", [])
 
-    assert f"May {said}, 2026" in answer
+    assert f"May {said}." in answer
 
 
 def test_the_time_is_that_of_the_users_place(stage: StageOfTests) -> None:
@@ -137,7 +137,7 @@ def test_the_time_left_is_that_of_the_next_timer(skills: SkillsConversation, sta
 
     answer = skills("how much time is left", [])
 
-    assert answer == "The timer for one minute and thirty seconds has one minute and one second left."
+    assert answer == "One minute and one second to go."
 
 
 def test_a_cancelled_timer_does_not_ring(skills: SkillsConversation, stage: StageOfTests) -> None:
@@ -182,7 +182,7 @@ def test_another_joke_is_another_one() -> None:
 
 @pytest.mark.parametrize("text", ["who won the match?", "what is seven plus", "seven", "set a timer for ten apples"])
 def test_what_is_not_understood_is_said_back_and_never_guessed(text: str) -> None:
-    assert answered(text) == f'I heard "{text}", which I cannot do. Say "help" to hear what I can do.'
+    assert answered(text) == f'I heard "{text}", which I cannot do.'
 
 
 def test_what_help_suggests_works() -> None:

@@ -51,9 +51,10 @@ def hand_off(
     ``^`` is when the other thread has time; until then ``size`` values wait (here ``b`` was the oldest when ``d``
     came, and ``a`` when ``c`` did). Order is kept. Completion and errors of the source come after all that waits.
 
-    The thread is one of its own for each subscription (``voxrx-hand-off``, a daemon), which starts with the first
-    value and ends with the subscription, or the given scheduler. Wake-ups are merged: at any time one job is
-    scheduled, and only while there is something to do.
+    The thread is one of its own for each subscription (``voxrx-hand-off``, a daemon), which starts when there is
+    something to deliver and ends with the subscription, or the given scheduler. Wake-ups are merged: at any time one
+    job is scheduled, and only while there is something to do. A virtual clock does not wait for an own thread: there,
+    give ``clock.scheduler``.
 
     ==================  ============================================================================================
     ``"drop_oldest"``   the value that has waited longest is dropped
@@ -163,7 +164,15 @@ class _Passage(Generic[T]):
         """Whether a job is scheduled or running."""
         self._deliverer: int | None = None
         self._source = SingleAssignmentDisposable()
-        self._worker = Worker("voxrx-hand-off") if operator._scheduler is None else None
+        scheduler = operator._scheduler
+        self._worker: Worker | None = None
+        self._submit: Callable[[Callable[..., None]], object]
+        if scheduler is None:
+            self._worker = Worker("voxrx-hand-off")
+            self._submit = self._worker.submit
+        else:
+            self._submit = scheduler.schedule
+        self._is_on_thread = scheduler is None or isinstance(scheduler, _ON_THREADS)
 
     def begin(self, source: Observable[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         self._source.disposable = source.subscribe(
@@ -229,13 +238,10 @@ class _Passage(Generic[T]):
 
     def _schedule(self) -> None:
         try:
-            if self._worker is not None:
-                self._worker.submit(self._deliver)
-            elif self._operator._scheduler is not None:
-                self._operator._scheduler.schedule(self._deliver)
-        except ClosedError:  # it was disposed meanwhile
-            pass
-        except BaseException:
+            self._submit(self._deliver)
+        except BaseException as error:
+            if self._worker is not None and isinstance(error, ClosedError):  # it was disposed meanwhile
+                return
             with self._room:
                 self._is_busy = self._deliverer is not None
             raise
@@ -251,13 +257,17 @@ class _Passage(Generic[T]):
             try:
                 job()
             except BaseException as error:
-                self._deliverer = None
-                self._schedule()  # first, since the rest has to come however this goes on
-                if self._worker is None and not isinstance(self._operator._scheduler, _ON_THREADS):
+                if not self._is_on_thread:
+                    self._deliverer = None
+                    self._schedule()  # the rest comes, whatever becomes of this job
                     raise
-                threading.excepthook(
-                    threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
-                )
+                try:
+                    threading.excepthook(
+                        threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
+                    )
+                finally:
+                    self._deliverer = None
+                    self._schedule()
                 return
         self._deliverer = None
         self._schedule()
@@ -274,14 +284,7 @@ class _Passage(Generic[T]):
             if ending is None:
                 self._is_busy = False
                 self._deliverer = None
-                return None
-        return partial(self._finish, ending)
-
-    def _finish(self, ending: Callable[[], None]) -> None:
-        try:
-            ending()
-        finally:
-            self.dispose()
+            return ending  # with it the observer disposes of this subscription
 
     # --- on any thread ------------------------------------------------------------------------------------------
 

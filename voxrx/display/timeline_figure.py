@@ -4,18 +4,23 @@ Made with matplotlib through its object API: no pyplot, no window, nothing globa
 of the picture's own size, so that no two texts lie upon each other and none leaves its panel.
 """
 
+# pyright: reportUnknownMemberType=false
+# matplotlib leaves the keyword arguments of its methods untyped; what the methods return is typed.
+
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect, insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from voxrx.display.collector import TimelineCollector
+from voxrx.display.page import FAINT_INK, GRID, INK, PAPER, TEXT_SIZE, Page, ticks, wrapped
 from voxrx.display.sources import EngineLike, ManagerLike
 from voxrx.display.timeline_data import Envelope, EventMark, TimelineData, TurnSpan
 from voxrx.display.wording import clock_time, one_line, shortened
-from voxrx.errors import FieldTypeError, FieldValueError, MissingExtraError
+from voxrx.errors import FieldTypeError, FieldValueError
 from voxrx.records import ConversationState, ConversationStatus, SpeakerRole, Transition
 
 if TYPE_CHECKING:
@@ -40,10 +45,6 @@ ASSISTANT_COLOUR = "#12876f"
 SYSTEM_COLOUR = "#6b7280"
 INTERRUPTED_COLOUR = "#c93a3a"
 SPEECH_COLOUR = "#dbe8f6"
-INK = "#1f2933"
-FAINT_INK = "#66707c"
-PAPER = "#ffffff"
-PANEL = "#f7f8fa"
 
 STATUS_COLOURS = {
     ConversationStatus.IDLE: "#d3d7dc",
@@ -78,34 +79,14 @@ _ROW_COLOURS = {
 }
 _ALARMS = ("INTERRUPTED", "UNANSWERED", "FAILED", "LOST", "CANCELLED", "STALLED", "OVERFLOWED", "ERROR")
 
-_LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX, _GAP_PX = 104, 24, 84, 42, 14
+_TOP_PX, _BOTTOM_PX, _GAP_PX = 84, 42, 14
 _LINE_PX, _BAR_PX, _WAIT_PX = 16, 20, 34
 _STATUS_PX, _ROW_PX = 22, 22
+_LOWEST_WAVE_PX, _HIGHEST_WAVE_PX = 40.0, 240.0
+_CROWDED_PX = 14
 _USER_LINES, _ASSISTANT_LINES = 3, 5
-_TEXT_SIZE, _SMALL_SIZE = 9.0, 8.5
+_SMALL_SIZE = 8.5
 _WIDEST_TEXT_PX, _NARROWEST_TEXT_PX = 330, 34
-_DPI = 100
-
-# More than one line of code must not be needed to see what people said in other scripts; what none of these fonts
-# has is drawn as a box.
-_FALLBACK_FONTS = (
-    "DejaVu Sans",
-    "Noto Sans",
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-    "Noto Emoji",
-    "Segoe UI",
-    "Segoe UI Symbol",
-    "Microsoft YaHei",
-    "Yu Gothic",
-    "Malgun Gothic",
-    "Hiragino Sans",
-    "PingFang SC",
-    "Arial Unicode MS",
-)
 
 
 def timeline(what: Pictured, *, width: int = 1600, height: int = 900) -> Figure:
@@ -119,14 +100,14 @@ def timeline(what: Pictured, *, width: int = 1600, height: int = 900) -> Figure:
         what: A `TimelineCollector`, which knows everything; an engine, a manager, or a list of states, which know
             what their history holds; a state, which knows turns and messages; or a list of transitions.
         width: In pixels; at least 640.
-        height: In pixels; at least 480.
+        height: In pixels; at least 600.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
         FieldTypeError: If there is no picture of such a thing.
         FieldValueError: If the picture is too small, or the list is empty.
     """
-    for name, value, least in (("width", width, 640), ("height", height, 480)):
+    for name, value, least in (("width", width, 640), ("height", height, 600)):
         if type(value) is not int or value < least:
             raise FieldValueError(f"{name}: expected a whole number of pixels >= {least}, got {value!r}")
     return _draw(_data_of(what), width, height)
@@ -157,140 +138,13 @@ def _data_of(what: object) -> TimelineData:
     )
 
 
-# --- the page ---------------------------------------------------------------------------------------------------
-
-
-class _Page:
-    """A figure with a time axis from left to right, and panels from top to bottom, all in pixels."""
-
-    def __init__(self, data: TimelineData, width: int, height: int) -> None:
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise MissingExtraError.of("matplotlib", extra="notebook", purpose="drawing a timeline") from error
-
-        self.data = data
-        self.width, self.height = width, height
-        self.inner_width = width - _LEFT_PX - _RIGHT_PX
-        self.figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=PAPER)
-        self.renderer: Any = FigureCanvasAgg(self.figure).get_renderer()
-        self.fonts = _Fonts()
-        margin = max(data.duration_s, 0.1) * 0.008
-        self.start, self.end = -margin, max(data.duration_s, 0.1) + margin
-        self.panels: list[Axes] = []
-
-    def panel(self, top: float, height: float, name: str, title: str) -> Axes:
-        """Return a new panel ``top`` pixels below the page's upper edge; its y axis is in pixels, upwards."""
-        axes = self.figure.add_axes(
-            (
-                _LEFT_PX / self.width,
-                1 - (top + height) / self.height,
-                self.inner_width / self.width,
-                height / self.height,
-            ),
-            gid=name,
-            label=name,
-        )
-        axes.set_facecolor(PANEL)
-        axes.set_xlim(self.start, self.end)
-        axes.set_ylim(0, height)
-        axes.set_yticks([])
-        axes.set_xticks(_ticks(self.data.duration_s), labels=[])
-        axes.tick_params(length=0)
-        axes.grid(axis="x", color="#e3e6ea", linewidth=0.8, linestyle="-")
-        axes.set_axisbelow(True)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        if title:
-            self.write(axes, title, -10, height / 2, ha="right", colour=INK, size=_TEXT_SIZE, of_time=False)
-        self.panels.append(axes)
-        return axes
-
-    def pixel(self, seconds: float) -> float:
-        """Return how many pixels right of the panels' left edge a time is."""
-        return (seconds - self.start) / (self.end - self.start) * self.inner_width
-
-    def seconds(self, pixel: float) -> float:
-        """Return the time at a pixel."""
-        return self.start + pixel / self.inner_width * (self.end - self.start)
-
-    def write(
-        self,
-        axes: Axes,
-        text: str,
-        x: float,
-        y: float,
-        *,
-        colour: str = INK,
-        size: float = _TEXT_SIZE,
-        ha: str = "left",
-        va: str = "center",
-        weight: str = "normal",
-        gid: str | None = None,
-        of_time: bool = True,
-    ) -> None:
-        """Write into a panel; ``x`` and ``y`` are pixels. Nothing in ``text`` is interpreted."""
-        axes.text(
-            x / self.inner_width,
-            y,
-            self.fonts.drawable(text),
-            transform=axes.get_yaxis_transform(),
-            ha=ha,
-            va=va,
-            color=colour,
-            fontsize=size,
-            fontweight=weight,
-            fontfamily=self.fonts.families,
-            fontstyle="normal",
-            usetex=False,
-            parse_math=False,
-            gid=gid,
-            clip_on=of_time,
-        )
-
-    def text_width(self, text: str, size: float = _TEXT_SIZE, weight: str = "normal") -> float:
-        """Return how wide a text is, in pixels."""
-        from matplotlib.font_manager import FontProperties
-
-        font = FontProperties(family=self.fonts.families, size=size, weight=weight)
-        return float(self.renderer.get_text_width_height_descent(self.fonts.drawable(text), font, False)[0])
-
-
-class _Fonts:
-    """The fonts that are there, and which characters they have."""
-
-    def __init__(self) -> None:
-        from matplotlib import font_manager
-
-        there = set(font_manager.get_font_names())
-        self.families = [name for name in _FALLBACK_FONTS if name in there]
-        found: list[str] = [font_manager.findfont(name, fallback_to_default=False) for name in self.families]
-        self._maps: list[Any] = [font_manager.get_font(path) for path in found]
-        self._known: dict[str, str] = {}
-
-    def drawable(self, text: str) -> str:
-        """Return ``text`` with a box for what no font has."""
-        return "".join(self._known.get(character) or self._looked_up(character) for character in text)
-
-    def _looked_up(self, character: str) -> str:
-        has = any(font.get_char_index(ord(character)) for font in self._maps)
-        self._known[character] = character if has else "\N{WHITE VERTICAL RECTANGLE}"
-        return self._known[character]
-
-
 def _draw(data: TimelineData, width: int, height: int) -> Figure:
-    page = _Page(data, width, height)
+    page = Page(data, width, height)
     rows = _rows(data.events)
     has_words = bool(data.turns or data.messages)
     user_lines, assistant_lines = (_USER_LINES, _ASSISTANT_LINES) if height >= 800 else (2, 3)
     words = _Lanes(user_lines, assistant_lines)
 
-    fixed = [
-        words.height if has_words else 0,
-        _STATUS_PX if data.statuses else 0,
-        _ROW_PX * len(rows),
-    ]
     waves = [
         wave
         for wave in (
@@ -299,9 +153,11 @@ def _draw(data: TimelineData, width: int, height: int) -> Figure:
         )
         if wave[2] is not None
     ]
-    panels = len(waves) + sum(size > 0 for size in fixed)
-    spare = height - _TOP_PX - _BOTTOM_PX - sum(fixed) - _GAP_PX * max(0, panels - 1)
-    wave_px = min(240.0, max(36.0, spare / len(waves))) if waves else 0.0
+    spare = height - _TOP_PX - _BOTTOM_PX - len(waves) * _GAP_PX
+    spare -= (words.height + _GAP_PX) * has_words + (_STATUS_PX + _GAP_PX) * bool(data.statuses)
+    rows = dict(itertools.islice(rows.items(), int((spare - len(waves) * _LOWEST_WAVE_PX) / _ROW_PX)))
+    spare -= _ROW_PX * len(rows)
+    wave_px = min(_HIGHEST_WAVE_PX, spare / len(waves)) if waves else 0.0
 
     top = float(_TOP_PX)
     for name, title, envelope, colour in waves:
@@ -330,7 +186,7 @@ def _draw(data: TimelineData, width: int, height: int) -> Figure:
 # --- sound ------------------------------------------------------------------------------------------------------
 
 
-def _draw_wave(page: _Page, axes: Axes, envelope: Envelope, colour: str, height: float) -> None:
+def _draw_wave(page: Page, axes: Axes, envelope: Envelope, colour: str, height: float) -> None:
     import numpy as np
 
     _draw_speech(page, axes, height)
@@ -356,30 +212,30 @@ def _draw_wave(page: _Page, axes: Axes, envelope: Envelope, colour: str, height:
         linewidth=0.6,
         gid="wave",
     )
-    if peak > 0:
-        page.write(
-            axes,
-            f"peak {20 * float(np.log10(max(peak, 1e-6))):.0f} dBFS",
-            page.inner_width - 6,
-            height - 9,
-            ha="right",
-            colour=FAINT_INK,
-            size=7.5,
-            gid="peak",
-        )
+    level = f"peak {20 * float(np.log10(max(peak, 1e-6))):.0f} dBFS".replace("-", "−")
+    page.write(axes, level, -10, middle - 16, ha="right", colour=FAINT_INK, size=7.5, gid="peak", of_time=False)
 
 
-def _draw_speech(page: _Page, axes: Axes, height: float) -> None:
+def _draw_speech(page: Page, axes: Axes, height: float) -> None:
     spans = [(span.start, (page.end if span.end is None else span.end) - span.start) for span in page.data.speech]
     if spans:
         axes.broken_barh(spans, (0, height), facecolors=SPEECH_COLOUR, linewidth=0, zorder=0.6, gid="speech")
 
 
-def _draw_cuts(page: _Page, axes: Axes, low: float, high: float) -> None:
+def _draw_cuts(page: Page, axes: Axes, low: float, high: float) -> None:
     """Mark where answers were cut off."""
-    cuts = [turn.end for turn in page.data.turns if turn.is_interrupted and turn.end is not None]
-    if cuts:
+    cuts = _cuts(page.data)
+    if cuts and not _is_crowded(page, len(cuts) * 2):
         axes.vlines(cuts, low, high, colors=INTERRUPTED_COLOUR, linewidth=1, linestyles=(0, (3, 2)), gid="cuts")
+
+
+def _cuts(data: TimelineData) -> list[float]:
+    return [turn.end for turn in data.turns if turn.is_interrupted and turn.end is not None]
+
+
+def _is_crowded(page: Page, count: int) -> bool:
+    """Return whether so many things have less than `_CROWDED_PX` each."""
+    return count * _CROWDED_PX > page.inner_width
 
 
 # --- turns ------------------------------------------------------------------------------------------------------
@@ -420,10 +276,9 @@ class _Lanes:
         return self.user_text + self.user_lines * _LINE_PX + 6
 
 
-def _draw_turns(page: _Page, axes: Axes, lanes: _Lanes) -> None:
+def _draw_turns(page: Page, axes: Axes, lanes: _Lanes) -> None:
     _draw_cuts(page, axes, lanes.assistant_bar, lanes.user_bar + _BAR_PX)
     page.write(axes, "user", -10, lanes.user_bar + _BAR_PX / 2, ha="right", of_time=False)
-    page.write(axes, "answer after", -10, lanes.wait + 8, ha="right", colour=FAINT_INK, size=8, of_time=False)
     page.write(axes, "assistant", -10, lanes.assistant_bar + _BAR_PX / 2, ha="right", of_time=False)
 
     for turn in page.data.turns:
@@ -454,7 +309,7 @@ def _answer_start(turn: TurnSpan) -> float:
     return turn.start if turn.answered is None else turn.answered
 
 
-def _draw_turn(page: _Page, axes: Axes, turn: TurnSpan, lanes: _Lanes) -> None:
+def _draw_turn(page: Page, axes: Axes, turn: TurnSpan, lanes: _Lanes) -> None:
     end = page.data.duration_s if turn.end is None else turn.end
     if turn.asked is not None:
         _bar(page, axes, turn.start, turn.asked, lanes.user_bar, USER_COLOUR, "user-bar")
@@ -466,7 +321,7 @@ def _draw_turn(page: _Page, axes: Axes, turn: TurnSpan, lanes: _Lanes) -> None:
 
 
 def _bar(
-    page: _Page, axes: Axes, start: float, end: float, y: float, colour: str, gid: str, *, hatched: bool = False
+    page: Page, axes: Axes, start: float, end: float, y: float, colour: str, gid: str, *, hatched: bool = False
 ) -> None:
     from matplotlib.patches import Rectangle
 
@@ -474,39 +329,52 @@ def _bar(
     if hatched:
         look: dict[str, Any] = {"facecolor": "#f9e3e1", "edgecolor": INTERRUPTED_COLOUR, "hatch": "////"}
     else:
-        look = {"facecolor": colour, "edgecolor": PAPER}
-    axes.add_patch(Rectangle((start, y), width, _BAR_PX, linewidth=0.8, zorder=2, gid=gid, **look))
+        look = {"facecolor": colour}
+    axes.add_patch(Rectangle((start, y), width, _BAR_PX, linewidth=0.8 * hatched, zorder=2, gid=gid, **look))
 
 
-def _draw_waits(page: _Page, axes: Axes, lanes: _Lanes) -> None:
+def _draw_waits(page: Page, axes: Axes, lanes: _Lanes) -> None:
     """Draw how long each answer took to begin, from the end of the question to its first sound."""
+    waits = [(turn.asked, turn.answered) for turn in page.data.turns if turn.latency_s is not None]
+    known = [(asked, answered) for asked, answered in waits if asked is not None and answered is not None]
+    if _is_crowded(page, len(known)):
+        _draw_latencies(page, axes, known, lanes)
+        return
+    page.write(axes, "answer after", -10, lanes.wait + 8, ha="right", colour=FAINT_INK, size=8, of_time=False)
+    obstacles = sorted(page.pixel(at) for at in (*_cuts(page.data), *(asked for asked, _ in known)))
     written_to = 0.0
-    for turn in page.data.turns:
-        latency = turn.latency_s
-        if latency is None or turn.asked is None or turn.answered is None:
-            continue
+    for asked, answered in known:
         y = lanes.wait
         axes.plot(
-            [turn.asked, turn.asked, turn.answered, turn.answered],
+            [asked, asked, answered, answered],
             [lanes.user_bar, y, y, lanes.assistant_bar + _BAR_PX],
             color=FAINT_INK,
             linewidth=1,
             solid_joinstyle="miter",
             gid="wait",
         )
-        text = f"{latency:.2f} s"
-        half = page.text_width(text, 8) / 2
-        middle = (page.pixel(turn.asked) + page.pixel(turn.answered)) / 2
-        middle = min(max(middle, half + 2), page.inner_width - half - 2)
-        beside = page.pixel(turn.asked) + 5 + half
-        if middle - half < page.pixel(turn.asked) + 4:  # narrower than its label: beside the line
-            middle = min(beside, page.inner_width - half - 2)
-        if middle - half >= written_to + 4:
-            page.write(axes, text, middle, y + 9, ha="center", colour=INK, size=8, gid="latency")
-            written_to = middle + half
+        text = f"{answered - asked:.2f} s"
+        width = page.text_width(text, 8)
+        left = (page.pixel(asked) + page.pixel(answered) - width) / 2
+        left = max(left, page.pixel(asked) + 5)  # wider than its line: beside it
+        left = min(left, page.inner_width - width - 2)
+        if left >= written_to + 5 and bisect(obstacles, left - 3) == bisect(obstacles, left + width + 3):
+            page.write(axes, text, left, y + 9, colour=INK, size=8, gid="latency")
+            written_to = left + width
 
 
-def _placed(page: _Page, texts: Iterable[tuple[float, str]], lines: int) -> Iterable[tuple[float, list[str]]]:
+def _draw_latencies(page: Page, axes: Axes, waits: Sequence[tuple[float, float]], lanes: _Lanes) -> None:
+    """Draw the same as heights, where there are too many to write."""
+    longest = max(answered - asked for asked, answered in waits)
+    base, room = lanes.assistant_bar + _BAR_PX + 3, _WAIT_PX - 6
+    tops = [base + room * (answered - asked) / max(longest, 1e-3) for asked, answered in waits]
+    middles = [(asked + answered) / 2 for asked, answered in waits]
+    axes.vlines(middles, base, tops, colors=FAINT_INK, linewidth=1, gid="latencies")
+    text = f"to {longest:.2f} s"
+    page.write(axes, text, -10, base + room / 2, ha="right", colour=FAINT_INK, size=8, of_time=False)
+
+
+def _placed(page: Page, texts: Iterable[tuple[float, str]], lines: int) -> Iterable[tuple[float, list[str]]]:
     """Yield where each text begins, in pixels, and its lines; texts for which there is no room are left out."""
     starts = sorted((max(2.0, page.pixel(at)), text) for at, text in texts)
     written_to = -8.0
@@ -518,42 +386,12 @@ def _placed(page: _Page, texts: Iterable[tuple[float, str]], lines: int) -> Iter
             at = max(written_to + 8, min(at, page.inner_width - 160))
             room = page.inner_width - at
         if room >= _NARROWEST_TEXT_PX:
-            wrapped = _wrapped(text, min(room, _WIDEST_TEXT_PX), lines, page.text_width)
-            written_to = at + max(map(page.text_width, wrapped), default=0.0)
-            yield at, wrapped
+            parts = wrapped(text, min(room, _WIDEST_TEXT_PX), lines, page.text_width)
+            written_to = at + max(map(page.text_width, parts), default=0.0)
+            yield at, parts
 
 
-def _wrapped(text: str, room: float, lines: int, width_of: Callable[[str], float]) -> list[str]:
-    """Return ``text`` in at most ``lines`` lines no wider than ``room``; an ellipsis tells that there was more."""
-    wrapped: list[str] = []
-    rest = text
-    while rest and len(wrapped) < lines:
-        count = _fitting(rest, room, width_of)
-        if count < len(rest) and (space := rest.rfind(" ", 0, count + 1)) > 0:
-            count = space
-        wrapped.append(rest[:count].strip())
-        rest = rest[count:].strip()
-    if rest and wrapped:
-        last = wrapped[-1] + "…"
-        while len(last) > 1 and width_of(last) > room:
-            last = last[:-2].rstrip() + "…"
-        wrapped[-1] = last
-    return wrapped
-
-
-def _fitting(text: str, room: float, width_of: Callable[[str], float]) -> int:
-    """Return how many characters of ``text`` fit; at least one."""
-    low, high = 1, min(len(text), 1 + int(room / 2))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if width_of(text[:middle]) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _write_lines(page: _Page, axes: Axes, x: float, top: float, lines: Sequence[str], gid: str) -> None:
+def _write_lines(page: Page, axes: Axes, x: float, top: float, lines: Sequence[str], gid: str) -> None:
     for at, line in enumerate(lines):
         page.write(axes, line, x, top - (at + 0.5) * _LINE_PX, gid=gid)
 
@@ -561,7 +399,7 @@ def _write_lines(page: _Page, axes: Axes, x: float, top: float, lines: Sequence[
 # --- statuses and events ----------------------------------------------------------------------------------------
 
 
-def _draw_statuses(page: _Page, axes: Axes) -> None:
+def _draw_statuses(page: Page, axes: Axes) -> None:
     for status, parts in _status_spans(page.data).items():
         axes.broken_barh(
             parts, (0, _STATUS_PX), facecolors=STATUS_COLOURS[status], linewidth=0, gid=f"status-{status.value}"
@@ -570,9 +408,9 @@ def _draw_statuses(page: _Page, axes: Axes) -> None:
 
 def _status_spans(data: TimelineData) -> dict[ConversationStatus, list[tuple[float, float]]]:
     """Return when each status began, and how long it lasted."""
-    ends = [*(change.at for change in data.statuses[1:]), data.duration_s]
+    ends = (*(change.at for change in data.statuses[1:]), data.duration_s)  # one too many, without any status
     spans: dict[ConversationStatus, list[tuple[float, float]]] = {}
-    for change, end in zip(data.statuses, ends, strict=True):
+    for change, end in zip(data.statuses, ends, strict=False):
         if end > change.at:
             spans.setdefault(change.status, []).append((change.at, end - change.at))
     return spans
@@ -592,67 +430,86 @@ def _rows(events: Iterable[EventMark]) -> dict[str, list[tuple[float, str, bool]
     return {name: sorted(marks) for name, marks in rows.items() if marks}
 
 
-def _draw_events(page: _Page, axes: Axes, rows: dict[str, list[tuple[float, str, bool]]]) -> None:
+def _draw_events(page: Page, axes: Axes, rows: dict[str, list[tuple[float, str, bool]]]) -> None:
     for at, (name, marks) in enumerate(rows.items()):
         y = (len(rows) - at - 0.5) * _ROW_PX
         page.write(axes, name, -10, y, ha="right", of_time=False)
-        axes.axhline(y, color="#e3e6ea", linewidth=0.8, zorder=0.7)
-        colours = [INTERRUPTED_COLOUR if bad else _ROW_COLOURS[name] for _, _, bad in marks]
-        axes.scatter([when for when, _, _ in marks], [y] * len(marks), s=22, c=colours, zorder=3, gid=f"events-{name}")
-        _label(page, axes, y, marks, colours)
+        axes.axhline(y, color=GRID, linewidth=0.8, zorder=0.7)
+        crowded = _is_crowded(page, len(marks))
+        for bad in (False, True):
+            axes.scatter(
+                [when for when, _, alarming in marks if alarming is bad],
+                [y] * sum(alarming is bad for _, _, alarming in marks),
+                s=50 if crowded else 22,
+                marker="|" if crowded else "o",
+                linewidths=0.8 if crowded else 0,
+                c=INTERRUPTED_COLOUR if bad else _ROW_COLOURS[name],
+                zorder=3 + bad,
+                gid=f"events-{name}",
+            )
+        _label(page, axes, y, marks, _ROW_COLOURS[name])
 
 
-def _label(
-    page: _Page, axes: Axes, y: float, marks: Sequence[tuple[float, str, bool]], colours: Sequence[str]
-) -> None:
-    """Write beside each mark what it is: right of it, or left, or not at all where there is no room."""
+def _label(page: Page, axes: Axes, y: float, marks: Sequence[tuple[float, str, bool]], colour: str) -> None:
+    """Write beside each mark what it is, right of it or left; what is bad comes first, what has no room is left out."""
     dots = [page.pixel(when) for when, _, _ in marks]
-    written_to = 0.0
-    for at, (_, text, _) in enumerate(marks):
+    written: list[tuple[float, float]] = []
+
+    def is_free(left: float, right: float) -> bool:
+        if left < 2 or right > page.inner_width - 2:
+            return False
+        if bisect(dots, right + 5) != bisect(dots, left - 5):
+            return False
+        at = bisect(written, (left, 0.0))
+        before, after = written[:at][-1:], written[at : at + 1]
+        return all(end + 5 <= left for _, end in before) and all(right + 5 <= start for start, _ in after)
+
+    for at in sorted(range(len(marks)), key=lambda at: not marks[at][2]):
+        _, text, bad = marks[at]
         width = page.text_width(text, _SMALL_SIZE)
-        left_limit = max(written_to, dots[at - 1] + 7 if at else 0.0)
-        right_limit = dots[at + 1] - 7 if at + 1 < len(dots) else page.inner_width - 2.0
-        if dots[at] + 7 + width <= right_limit and dots[at] + 7 >= written_to:
-            page.write(axes, text, dots[at] + 7, y, colour=colours[at], size=_SMALL_SIZE, gid="event-label")
-            written_to = dots[at] + 7 + width + 5
-        elif dots[at] - 7 - width >= left_limit:
-            page.write(axes, text, dots[at] - 7, y, ha="right", colour=colours[at], size=_SMALL_SIZE, gid="event-label")
-            written_to = dots[at]
+        sides = [dots[at] + 7, dots[at] - 7 - width]
+        if at + 1 < len(dots) and dots[at + 1] - dots[at] < 7:  # the first of two in one place stands on the left
+            sides.reverse()
+        for left in sides:
+            if is_free(left, left + width):
+                shown = INTERRUPTED_COLOUR if bad else colour
+                page.write(axes, text, left, y, colour=shown, size=_SMALL_SIZE, gid="event-label")
+                insort(written, (left, left + width))
+                break
 
 
 # --- around it --------------------------------------------------------------------------------------------------
 
 
-_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-
-
-def _ticks(duration_s: float) -> list[float]:
-    step = next((step for step in _STEPS if duration_s / step <= 14), duration_s / 14)
-    return [at * step for at in range(int(duration_s / step + 1e-9) + 1)]
-
-
-def _draw_time(page: _Page) -> None:
+def _draw_time(page: Page) -> None:
     axes = page.panels[-1]
-    ticks = _ticks(page.data.duration_s)
-    digits = 1 if len(ticks) > 1 and ticks[1] < 1 else 0
-    axes.set_xticks(ticks, labels=[clock_time(tick, digits=digits) for tick in ticks])
+    times = ticks(page.data.duration_s)
+    digits = 1 if len(times) > 1 and times[1] < 1 else 0
+    axes.set_xticks(times, labels=[clock_time(time, digits=digits) for time in times])
     axes.tick_params(axis="x", labelsize=_SMALL_SIZE, labelcolor=FAINT_INK, pad=6)
 
 
-def _draw_head(page: _Page) -> None:
+def _draw_head(page: Page) -> None:
     data = page.data
     head = page.panel(0, _TOP_PX - 8, "head", "")
     head.set_facecolor(PAPER)
     head.grid(visible=False)
-    page.write(head, _headline(data), 0, 56, size=13, weight="bold", gid="headline")
-    room = page.inner_width - page.text_width(_headline(data), 13, "bold") - 24
+    parts = _headline(data)
+    while page.text_width(_SEPARATOR.join(parts), 13, "bold") > page.inner_width:
+        parts.pop()
+    headline = _SEPARATOR.join(parts)
+    page.write(head, headline, 0, 56, size=13, weight="bold", gid="headline")
+    room = page.inner_width - page.text_width(headline, 13, "bold") - 24
     about = f"{shortened(one_line(data.title), 60)}   {data.started_at:%Y-%m-%d %H:%M} UTC".strip()
-    if page.text_width(about, _TEXT_SIZE) <= room:
+    if page.text_width(about, TEXT_SIZE) <= room:
         page.write(head, about, page.inner_width, 55, ha="right", colour=FAINT_INK, gid="about")
     _draw_legend(page, head)
 
 
-def _headline(data: TimelineData) -> str:
+_SEPARATOR = "  ·  "
+
+
+def _headline(data: TimelineData) -> list[str]:
     turns = len(data.turns)
     parts = [clock_time(data.duration_s, digits=0), f"{turns} turn{'s' if turns != 1 else ''}"]
     if data.interruptions:
@@ -663,10 +520,10 @@ def _headline(data: TimelineData) -> str:
         parts.append(f"answers after {mean:.2f} s ({min(latencies):.2f} to {max(latencies):.2f} s)")
     if data.is_thinned:
         parts.append("small details left out")
-    return "  ·  ".join(parts)
+    return parts
 
 
-def _draw_legend(page: _Page, head: Axes) -> None:
+def _draw_legend(page: Page, head: Axes) -> None:
     """Write what colours mean, in one line, as far as they are used and there is room."""
     from matplotlib.patches import Rectangle
 

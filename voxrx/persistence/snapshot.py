@@ -126,9 +126,7 @@ def _from_json(data: object, state_type: type[ConversationState]) -> Snapshot:
     data_of_state = _mapping(content.get("state"), "a JSON object as its 'state'")
     for name, count in _COUNTS.items():
         if name not in data_of_state and data_of_state.get(count):
-            raise _Invalid(
-                f"state has a {count} of {data_of_state[count]!r} but no {name!r}: it is a summary, no state"
-            )
+            raise _Invalid(f"state has {count} {data_of_state[count]!r} but no {name!r}: it is a summary, no state")
     state = state_type.from_dict(data_of_state)
     for count in _COUNTS.values():
         if data_of_state.get(count, found := getattr(state, count)) != found:

@@ -347,11 +347,10 @@ class LocalSession(Session):
             return
         if response is not None:
             response.end(ResponseStatus.CANCELLED)
+            self._stop_taking()
         if self._last is not None:
             self._forget_unheard(self._last, command.played_ms)
-        if self._taking is not None and self._recognising is None:
-            self._stop_taking()
-            self._take_turns()
+        self._take_turns()
 
     # --- what skills may use (`Stage`) ----------------------------------------------------------------------------
 
@@ -430,14 +429,15 @@ class LocalSession(Session):
                 self._recognising = None
 
     async def _answer(self, turn: _Turn) -> None:
-        response = _Response(self, self._context, turn)
+        response = self._response = _Response(self, self._context, turn)
+        response.begin()
+        if response.ended:  # whoever was told of it has cancelled it at once
+            return
         try:
             await self._respond(turn, response)
             response.end(ResponseStatus.COMPLETED)
             self._losses = 0
         except Exception as error:
-            if not isinstance(error, WorkerLostError):
-                self._report(_described(error))
             response.end(ResponseStatus.FAILED, _described(error))
         finally:
             response.end(ResponseStatus.CANCELLED)
@@ -451,7 +451,6 @@ class LocalSession(Session):
             async for delta in deltas:
                 if not delta:
                     continue
-                self._response = response
                 response.add_text(delta)
                 for sentence in sentences.add(delta):
                     await self._speak(response, sentence)
@@ -505,7 +504,8 @@ class LocalSession(Session):
         if self._response is response:
             self._response = None
         self._last = response
-        self._lines.append(response.line)
+        if response.line["content"]:
+            self._lines.append(response.line)
         traffic = Traffic() if self._worker is None else self._worker.take_traffic()
         self._context.emit(
             TrafficMeasured(
@@ -585,7 +585,7 @@ class _PartFailedError(ProviderError):
 
 
 class _Response:
-    """An answer: begins with its first text, and says nothing after its end."""
+    """An answer, from the moment that it is thought about; says nothing after its end."""
 
     def __init__(self, session: LocalSession, context: SessionContext, turn: _Turn) -> None:
         self._session = session
@@ -593,30 +593,25 @@ class _Response:
         self._heard_seconds = turn.heard_seconds
         self._samples: int = 0
         self._turn_id = turn.turn_id
-        self._begun = False
-        self._ended = False
-        self.response_id = ""
+        self.ended = False
+        self.response_id = context.clock.new_id("resp")
         self.line: Line = {"role": "assistant", "content": ""}
         self.seconds = 0.0
         self.latency_ms: float | None = None
 
     def add_text(self, delta: str) -> None:
-        if not self._begun and not self._ended:
-            self._begin()
-        if not self._ended:
+        if not self.ended:
             self.line["content"] += delta
             self._context.emit(ResponseText(at=self._context.now(), response_id=self.response_id, delta=delta))
 
     def add_sound(self, frame: AudioFrame) -> None:
-        if not self._ended:
+        if not self.ended:
             frame = AudioFrame(frame.samples, frame.sample_rate, self._samples)
             self._samples = frame.end
             self.seconds += len(frame) / frame.sample_rate
             self._context.emit(ResponseAudio(at=self._context.now(), response_id=self.response_id, frame=frame))
 
-    def _begin(self) -> None:
-        self._begun = True
-        self.response_id = self._context.clock.new_id("resp")
+    def begin(self) -> None:
         self._context.emit(
             ResponseStarted(
                 at=self._context.now(),
@@ -627,11 +622,10 @@ class _Response:
         )
 
     def end(self, status: ResponseStatus, error: str | None = None) -> None:
-        """End it; the first call counts. An answer of which nothing was said needs no end."""
-        begun, ended = self._begun, self._ended
-        self._ended = True
-        if ended or not begun:
+        """End it; the first call counts."""
+        if self.ended:
             return
+        self.ended = True
         self._session.response_ended(self)
         self._context.emit(
             UsageReported(

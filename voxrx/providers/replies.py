@@ -29,7 +29,7 @@ class Reply(Protocol):
     """Answers. A plain function runs on a thread of its own, one call at a time; an ``async`` one on the loop.
 
     An answer may come in pieces (a generator, plain or async): each sentence is spoken as soon as it is complete.
-    An empty answer is silence.
+    An empty answer is silence; an exception ends the answer as failed, and the conversation goes on.
     """
 
     def __call__(
@@ -138,7 +138,7 @@ class SkillsConversation:
         """Return the answer to ``text``."""
         match = self._skills.grammar.match(text)
         if match is None:
-            return f'I heard "{text.strip()}", which I cannot do. Say "help" to hear what I can do.'
+            return f'I heard "{text.strip()}", which I cannot do.'
         now = self._stage.now().astimezone(self._skills.timezone)
         heard = Heard(match, conversation, now, self.timers, self._stage)
         return self._skills.skills[match.command].answer(heard)
@@ -204,7 +204,7 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _JOKES = (
-    "Why did the microphone go to school? To become a little sharper.",
+    "What do you call a microphone that is shy? Muted.",
     "I told my speaker a secret. Now everybody has heard it.",
     "What do you call a talking computer without a network? Well read.",
 )
@@ -223,7 +223,7 @@ def _time(heard: Heard) -> str:
 def _date(heard: Heard) -> str:
     now = heard.now
     ending = "th" if 11 <= now.day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(now.day % 10, "th")
-    return f"Today is {_DAYS[now.weekday()]}, {_MONTHS[now.month - 1]} {now.day}{ending}, {now.year}."
+    return f"Today is {_DAYS[now.weekday()]}, {_MONTHS[now.month - 1]} {now.day}{ending}."
 
 
 def _arithmetic(heard: Heard) -> str:
@@ -295,8 +295,8 @@ def _time_left(heard: Heard) -> str:
     running = heard.timers.running
     if not running:
         return "There is no timer."
-    left, name = running[0]
-    return f"The timer for {name} has {_duration(max(1, round(left.total_seconds())))} left."
+    left, _ = running[0]
+    return f"{_duration(max(1, round(left.total_seconds())))} to go.".capitalize()
 
 
 def _repeat(heard: Heard) -> str:
@@ -319,7 +319,7 @@ def _count(heard: Heard) -> str:
 def _greeting(heard: Heard) -> str:
     greetings = ((range(5, 12), "Good morning!"), (range(12, 18), "Good afternoon!"))
     greeting = next((text for hours, text in greetings if heard.now.hour in hours), "Good evening!")
-    return f'{greeting} Say "help" to hear what I can do.'
+    return f"{greeting} How can I help?"
 
 
 def _answers(text: str) -> Callable[[Heard], str]:

@@ -167,11 +167,9 @@ class SpeechWorker:
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
                     stop()
-        await process.wait()
+        await _closed(process)
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
-        with contextlib.suppress(ConnectionError):
-            await process.stdin.wait_closed()
 
     def _send(self, operation: str, fields: dict[str, object], payload: bytes = b"") -> int:
         if self._end is not None:
@@ -223,6 +221,14 @@ class SpeechWorker:
         except (asyncio.IncompleteReadError, OSError):
             code = await process.wait()
             self._fail(f"it ended with code {code}", tell=True)
+        except asyncio.CancelledError:
+            if self._end is None:  # the loop ends, and nobody is left to close this worker
+                self._fail("the loop ended", tell=False)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.stdout.read()
+                await _closed(process)
+            raise
 
     def _kill(self, reason: str) -> None:
         assert self._process is not None
@@ -242,3 +248,13 @@ class SpeechWorker:
             done()
         if tell:
             self._lost(reason)
+
+
+async def _closed(process: asyncio.subprocess.Process) -> None:
+    """Wait until a process that is ending has ended, and its pipes are closed."""
+    await process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.wait_closed()
+    await asyncio.sleep(0)  # the transport closes one step after its last pipe

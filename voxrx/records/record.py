@@ -260,13 +260,15 @@ class Record(PClass, metaclass=_RecordMeta):
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if getattr(self, "_pclass_frozen", False):
-            self._refuse_change(name)
-        object.__setattr__(self, name, value)
+    if not TYPE_CHECKING:  # type checkers take a class with these methods for one that has any attribute
 
-    def __delattr__(self, name: str) -> NoReturn:
-        self._refuse_change(name)
+        def __setattr__(self, name: str, value: object) -> None:
+            if getattr(self, "_pclass_frozen", False):
+                self._refuse_change(name)
+            object.__setattr__(self, name, value)
+
+        def __delattr__(self, name: str) -> NoReturn:
+            self._refuse_change(name)
 
     def _refuse_change(self, name: str) -> NoReturn:
         raise ImmutableError(

@@ -85,15 +85,16 @@ class Vector(Sequence[T]):
         return self._grown(self._items.append(item), len(self._items), item)
 
     def replaced(self, position: int, item: T) -> Vector[T]:
-        """Return this vector with ``item`` in place of the one at ``position``; the same vector if it is that one.
+        """Return this vector with ``item`` in place of the one at ``position``.
 
         Raises:
             IndexError: If there is no such position.
         """
         self._check(item)
-        if self._items[position] is item:
-            return self
-        position %= len(self._items)
+        length = len(self._items)
+        if not -length <= position < length:
+            raise IndexError(f"there is no position {position} in a vector of {length}")
+        position %= length
         return self._grown(self._items.set(position, item), position, item)
 
     def changed_since(self, before: Vector[T]) -> list[int]:

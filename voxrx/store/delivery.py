@@ -222,7 +222,12 @@ class Delivery:
                     break
                 transition = watcher.waiting.popleft()
                 self._held_back -= 1
-            self._deliver_transition(transition, iter((watcher,)))
+            if watcher.active:
+                self.calling, self._current = watcher.label, transition.sequence
+                try:
+                    watcher.next(transition)
+                except Exception as error:
+                    self.report(watcher.label, error)
         if self.ended:
             self._complete_one(watcher)
 

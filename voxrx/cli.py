@@ -1,0 +1,241 @@
+"""The command ``voxrx``.
+
+Each sub-command is one function, named in `COMMANDS`: it tells the parser its arguments, and returns what runs. What
+a sub-command needs is imported when it runs.
+
+Exit codes: 0, all is well; 1, it failed, and standard error says why in one line; 2, wrong usage; 130, Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from voxrx.errors import VoxrxError
+
+if TYPE_CHECKING:
+    from voxrx.display import TimelineCollector
+    from voxrx.engine import VoxEngine
+    from voxrx.records import ConversationState
+
+__all__ = ("COMMANDS", "main")
+
+Run = Callable[[argparse.Namespace], int]
+
+FAILED, USAGE, STOPPED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with ``argv`` (default: that of the process), and return the exit code."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as finished:  # argparse has said why
+        return finished.code if isinstance(finished.code, int) else USAGE
+    debug: bool = arguments.debug
+    logging.getLogger("voxrx").addHandler(logging.StreamHandler() if debug else logging.NullHandler())
+    run: Run = arguments.run
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:  # whoever read our output has gone; Python flushes it once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (VoxrxError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        _complain(error)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="voxrx", description="The state of a live voice conversation.")
+    parser.add_argument("--version", action="version", version=f"voxrx {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        doc = (command.__doc__ or "").strip()
+        described = commands.add_parser(name, help=doc.partition("\n")[0].rstrip("."), description=doc)
+        described.add_argument("--debug", action="store_true", help="show where an error comes from, and the log")
+        described.set_defaults(run=command(described))
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("voxrx")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _say(text: str = "", stream: TextIO | None = None) -> None:
+    """Print a line, whatever the encoding."""
+    stream = sys.stdout if stream is None else stream
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def _complain(problem: object) -> None:
+    from voxrx.display.wording import one_line
+
+    _say(f"voxrx: error: {one_line(str(problem))}", sys.stderr)
+
+
+# --- voxrx demo -------------------------------------------------------------------------------------------------
+
+
+def _demo(parser: argparse.ArgumentParser) -> Run:
+    """Play a conversation with the local assistant, and leave its answers, its state and a picture of it.
+
+    The user's side is a recording: the one that ships with voxrx, or yours. No microphone, speaker, network or key is
+    needed.
+    """
+    parser.add_argument("--input", metavar="FILE", type=Path, help="the user's side; default: questions that ship")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("demo-output"),
+        help="where answers.wav, conversation.json and timeline.png go (default: %(default)s)",
+    )
+    parser.add_argument("--realtime", action="store_true", help="take the time that the conversation would take")
+    parser.add_argument("--quiet", action="store_true", help="show only the summary")
+    return _run_demo
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from voxrx.audio import audio_file
+    from voxrx.clock import SystemClock
+    from voxrx.display import TimelineCollector
+    from voxrx.engine import VoxEngine
+
+    realtime: bool = arguments.realtime
+    source = _sound(arguments.input)
+    answers, state_file, picture = _output_files(arguments.output, source)
+    watch = SystemClock()
+    began = watch.monotonic()
+    engine = VoxEngine("local", audio_input=audio_file(source, realtime=realtime), audio_output=answers)
+    collector = TimelineCollector(engine)
+    stopped = False
+    try:
+        asyncio.run(_converse(engine, collector, quiet=arguments.quiet))
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        engine.close()
+    took = watch.monotonic() - began
+
+    engine.state_manager.save_to_file(state_file)
+    problem = _drawn(collector, picture)
+    state = engine.conversation_state
+    _say("stopped: this is what there is so far" if stopped else "")
+    _say(_summary(state, took))
+    for at, path in enumerate(path for path in (answers, state_file, picture) if path.exists()):
+        _say(f"{'' if at else 'files':<16}{path}")
+    if state.connection.error_count:
+        problem = problem or f"{state.connection.error_count} in the conversation, last: {state.connection.last_error}"
+    if problem:
+        _complain(problem)
+    return STOPPED if stopped else FAILED if problem else 0
+
+
+async def _converse(engine: VoxEngine, collector: TimelineCollector, *, quiet: bool) -> None:
+    """Let the conversation happen, from connecting to disconnecting."""
+    from contextlib import nullcontext
+
+    from voxrx.display import TerminalView
+
+    with collector, nullcontext() if quiet else TerminalView(engine):
+        async with engine:
+            engine.start_listening()
+            await engine.finished()
+
+
+def _sound(path: Path | None) -> Path:
+    """Return the path of the user's side.
+
+    Raises:
+        AudioFileError: If there is no such file, or no sound in it.
+    """
+    from reactivex import operators as rx
+
+    from voxrx.audio import audio_file
+
+    if path is None:
+        from voxrx.demo import questions
+
+        path = questions()
+    audio_file(path, realtime=False).pipe(rx.take(1)).run()
+    return path
+
+
+def _output_files(folder: Path, source: Path) -> tuple[Path, Path, Path]:
+    """Make the folder, and return the files in it: answers, state, picture; older ones are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = folder / "answers.wav", folder / "conversation.json", folder / "timeline.png"
+    for file in files:
+        if file.exists() and file.samefile(source):
+            raise FileExistsError(f"{source}: would be overwritten; give another --output folder")
+    for file in files:
+        file.unlink(missing_ok=True)
+    return files
+
+
+def _drawn(collector: TimelineCollector, path: Path) -> str | None:
+    """Draw the picture; return why it could not be drawn, if so: all else is there nevertheless."""
+    from voxrx.display import timeline
+    from voxrx.errors import MissingExtraError
+
+    try:
+        figure = timeline(collector)
+        figure.savefig(path, dpi="figure", format="png")  # pyright: ignore[reportUnknownMemberType]  # **kwargs: Unknown
+    except MissingExtraError as error:
+        return str(error)
+    return None
+
+
+def _summary(state: ConversationState, took: float) -> str:
+    """Return what a conversation amounts to, by its state, in lines."""
+    from voxrx.display.wording import clock_time, interval
+    from voxrx.records import TurnStatus
+
+    metrics = state.metrics
+    unanswered = sum(turn.status is TurnStatus.UNANSWERED for turn in state.turns)
+    spoken = [turn.completed_at - turn.asked_at for turn in state.turns if turn.completed_at and turn.asked_at]
+    lasted = (state.last_activity_at - state.started_at).total_seconds()
+
+    turns = [f"{metrics.total_turns} completed", f"{metrics.interruption_count} interrupted"]
+    if unanswered:
+        turns.append(f"{unanswered} unanswered")
+    lines = [("turns", ", ".join(turns))]
+    if metrics.response_count:
+        average, least, most = (
+            interval(value)
+            for value in (metrics.avg_response_time_ms, metrics.min_response_time_ms, metrics.max_response_time_ms)
+        )
+        lines.append(("response time", f"{average} on average ({least} to {most}): to the first sound of the answer"))
+    if spoken:
+        average, least, most = (
+            interval(value / timedelta(milliseconds=1))
+            for value in (sum(spoken, timedelta()) / len(spoken), min(spoken), max(spoken))
+        )
+        lines.append(("answered within", f"{average} on average ({least} to {most}): to its last"))
+    lines.append(("conversation", f"{clock_time(lasted)}, in {took:.1f} s of real time"))
+    return "\n".join(f"{title:<16}{text}" for title, text in lines)
+
+
+COMMANDS: dict[str, Callable[[argparse.ArgumentParser], Run]] = {"demo": _demo}
+"""The sub-commands by name: each adds its arguments to a parser, and returns what runs."""
+
+if __name__ == "__main__":
+    sys.exit(main())
