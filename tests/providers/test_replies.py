@@ -68,7 +68,7 @@ def answered(text: str, lines: list[Line] | None = None) -> str:
         ("count to 500", "I can count from one to one hundred."),
         ("can you hear me", "Yes, I hear you."),
         ("are you a robot", "I am a program. I run on this computer alone."),
-        ("what is the weather today", "I work without a network, so I do not know the weather."),
+        ("what is the weather today", "I have no network, so no weather."),
         ("cancel the timer", "There is no timer."),
         ("how much time is left", "There is no timer."),
         ("repeat", "I have not said anything yet."),

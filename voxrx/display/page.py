@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,16 @@ class Page:
         self.data = data
         self.width, self.height = width, height
         self.inner_width = width - LEFT_PX - RIGHT_PX
-        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
+
+        class ShownFigure(Figure):
+            """A figure that notebooks show without pyplot."""
+
+            def _repr_png_(self) -> bytes:
+                written = io.BytesIO()
+                self.savefig(written, format="png")
+                return written.getvalue()
+
+        self.figure: Figure = ShownFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
         self.renderer: Any = FigureCanvasAgg(self.figure).get_renderer()
         self.fonts = Fonts()
         margin = max(data.duration_s, 0.1) * 0.008

@@ -369,7 +369,7 @@ SKILLS: tuple[Skill, ...] = (
     Skill(
         "weather",
         "what is the weather [like] [today] | how is the weather [today]",
-        _answers("I work without a network, so I do not know the weather."),
+        _answers("I have no network, so no weather."),
     ),
 )
 """The skills that are there from the start."""

@@ -128,7 +128,8 @@ def response_ended(
     response = _in_progress(state, response_id)
     if response is None:
         return state
-    state = state.evolve(response=response.evolve(status=status, error=error))
+    response = response.evolve(status=status, error=error)
+    state = state.evolve(response=response)
     message = messages_of(state).find(response.message_id)
     if message is not None:
         duration = response.audio_ms or None
