@@ -26,7 +26,5 @@ def rows(*, quick: bool) -> Iterator[Row]:
 
 
 def _seconds(statement: str) -> float:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(statement)], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(statement)], check=True, capture_output=True, text=True)
     return float(done.stdout)

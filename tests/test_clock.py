@@ -311,3 +311,13 @@ def test_a_timer_that_raises_is_raised_from_who_moves_the_clock(clock: VirtualCl
     clock.advance(1)
 
     assert clock.monotonic() == 1
+
+
+def test_closing_ends_the_thread_even_when_it_is_about_to_wait_for_a_timer() -> None:
+    """Disposing reactivex's EventLoopScheduler may be missed just before it waits, here for an hour."""
+    for _ in range(200):
+        clock = SystemClock()
+        clock.scheduler.schedule_relative(3600.0, lambda *_: None)
+        clock.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "voxrx-timers"]

@@ -72,7 +72,7 @@ def test_own_writes_are_visible_inside_and_not_outside(manager: StateManager) ->
 
 def test_an_exception_rolls_back(manager: StateManager, transitions: list[Transition]) -> None:
     before = manager.state
-    with pytest.raises(LookupError), manager.transaction() as tx:
+    with pytest.raises(LookupError), manager.transaction() as tx:  # noqa: PT012
         tx.apply(counted)
         raise LookupError
 
@@ -144,7 +144,7 @@ def test_an_update_that_is_refused_at_the_end_commits_nothing(manager: StateMana
             raise LookupError
         return counted(state)
 
-    with pytest.raises(LookupError), manager.transaction() as tx:
+    with pytest.raises(LookupError), manager.transaction() as tx:  # noqa: PT012
         tx.update_metrics(silence_count=1)
         tx.apply(once)
         manager.update(session_id="taken")
@@ -155,7 +155,7 @@ def test_an_update_that_is_refused_at_the_end_commits_nothing(manager: StateMana
 def test_calls_of_the_manager_inside_the_block_are_not_part_of_it(
     manager: StateManager, transitions: list[Transition]
 ) -> None:
-    with pytest.raises(LookupError), manager.transaction() as tx:
+    with pytest.raises(LookupError), manager.transaction() as tx:  # noqa: PT012
         tx.update(session_id="tx")
         manager.update_metrics(tokens_used=5)
         raise LookupError
@@ -245,7 +245,7 @@ def test_transactions_of_two_managers_nest(manager: StateManager) -> None:
 
 
 def test_a_transaction_is_refused_when_the_manager_was_closed_meanwhile(manager: StateManager) -> None:
-    with pytest.raises(ClosedError), manager.transaction() as tx:
+    with pytest.raises(ClosedError), manager.transaction() as tx:  # noqa: PT012
         tx.apply(counted)
         manager.close()
 
@@ -254,11 +254,11 @@ def test_a_transaction_is_refused_when_the_manager_was_closed_meanwhile(manager:
 
 def test_a_transaction_on_a_state_from_a_clock_ahead_has_no_negative_durations(clock: VirtualClock) -> None:
     ahead = clock.now() + timedelta(hours=1)
-    with StateManager(ConversationState(started_at=ahead, last_activity_at=ahead), clock=clock) as manager:
-        with manager.transaction() as tx:
-            tx.start_turn(Message(content="?"))
-            tx.complete_turn(Message(role=SpeakerRole.ASSISTANT, content="!"))
-            inside = tx.state
+    state = ConversationState(started_at=ahead, last_activity_at=ahead)
+    with StateManager(state, clock=clock) as manager, manager.transaction() as tx:
+        tx.start_turn(Message(content="?"))
+        tx.complete_turn(Message(role=SpeakerRole.ASSISTANT, content="!"))
+        inside = tx.state
 
     assert inside.last_activity_at == manager.state.last_activity_at == ahead
     assert manager.state.turns[0].duration_ms == 0.0
@@ -449,7 +449,7 @@ def test_the_same_callback_twice_is_two_registrations(manager: StateManager) -> 
 
 @pytest.mark.parametrize(
     "options",
-    [{"history_size": -1}, {"history_size": 1.5}, {"history_size": True}, {"pending_limit": 0}, {"pending_limit": None}],
+    [{"history_size": -1}, {"history_size": 1.5}, {"history_size": True}, {"pending_limit": 0}],
 )
 def test_sizes_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(FieldValueError, match=next(iter(options))):
@@ -463,7 +463,7 @@ def test_a_limit_that_makes_no_sense_is_refused(manager: StateManager, limit: An
 
 
 def test_an_initial_state_that_is_no_state_is_refused() -> None:
-    with pytest.raises(FieldTypeError, match="initial_state.*status"):
+    with pytest.raises(FieldTypeError, match=r"initial_state.*status"):
         StateManager({"status": "idle"})  # type: ignore[arg-type]
 
 

@@ -74,7 +74,7 @@ def test_a_worker_may_be_closed_twice_and_by_its_own_job() -> None:
     closed = threading.Event()
     worker = Worker("w")
 
-    worker.submit(lambda: (results.append(worker.close()), closed.set()) and None)
+    worker.submit(lambda: (results.append(worker.close()), closed.set()))
     assert closed.wait(PATIENCE)
     results.append(worker.close())
 
@@ -84,7 +84,7 @@ def test_a_worker_may_be_closed_twice_and_by_its_own_job() -> None:
 def test_closing_a_stuck_worker_gives_up_after_the_timeout() -> None:
     inside, go_on = threading.Event(), threading.Event()
     worker = Worker("w")
-    worker.submit(lambda: (inside.set(), go_on.wait(PATIENCE)) and None)
+    worker.submit(lambda: (inside.set(), go_on.wait(PATIENCE)))
     assert inside.wait(PATIENCE)
 
     gave_up = worker.close(timeout=0.01)
@@ -254,7 +254,7 @@ def test_a_runtime_may_be_closed_from_any_of_its_threads() -> None:
     closed = threading.Event()
     runtime.delivery.submit(lambda: None)
 
-    runtime.handlers.submit(lambda: (results.append(runtime.close()), closed.set()) and None)
+    runtime.handlers.submit(lambda: (results.append(runtime.close()), closed.set()))
     assert closed.wait(PATIENCE)
 
     assert results == [True]

@@ -114,7 +114,7 @@ def _demo(parser: argparse.ArgumentParser) -> Run:
 def _run_demo(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from voxrx.audio import audio_file
+    from voxrx.audio import audio_file, wav_writer
     from voxrx.clock import SystemClock
     from voxrx.display import TimelineCollector
     from voxrx.engine import VoxEngine
@@ -124,7 +124,7 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     answers, state_file, picture = _output_files(arguments.output, source)
     watch = SystemClock()
     began = watch.monotonic()
-    engine = VoxEngine("local", audio_input=audio_file(source, realtime=realtime), audio_output=answers)
+    engine = VoxEngine("local", audio_input=audio_file(source, realtime=realtime), audio_output=wav_writer(answers, sample_rate=22_050))
     collector = TimelineCollector(engine)
     stopped = False
     try:

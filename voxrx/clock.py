@@ -72,7 +72,7 @@ class Clock(ABC):
     def scheduler_on(self, loop: asyncio.AbstractEventLoop) -> abc.SchedulerBase:
         """Return a scheduler of this clock's time whose actions run on ``loop``'s thread."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # a clock without a thread has nothing to end
         """End the clock's thread, if it has one. May be called twice."""
 
 
@@ -114,6 +114,10 @@ class SystemClock(Clock):
             timers.close()
 
 
+class _Ended(BaseException):
+    """Ends the thread of timers."""
+
+
 class _ThreadScheduler(EventLoopScheduler):
     """Reactivex's scheduler with a thread, by our clock's time: reactivex asks the wall clock, which may jump."""
 
@@ -123,7 +127,11 @@ class _ThreadScheduler(EventLoopScheduler):
         self._started: threading.Thread | None = None
 
     def _new_thread(self, target: Callable[[], None]) -> threading.Thread:
-        self._started = threading.Thread(target=target, name="voxrx-timers", daemon=True)
+        def run() -> None:
+            with contextlib.suppress(_Ended):
+                target()
+
+        self._started = threading.Thread(target=run, name="voxrx-timers", daemon=True)
         return self._started
 
     @property
@@ -132,10 +140,16 @@ class _ThreadScheduler(EventLoopScheduler):
 
     def close(self, timeout: float = 5.0) -> None:
         """Forget all timers, and end the thread; the calling thread is not waited for."""
+        if self._started is None:
+            self.dispose()
+            return
+        self.schedule(self._exit)  # `dispose` alone may be missed by a thread that is about to wait for a timer
+        if self._started is not threading.current_thread():
+            self._started.join(timeout)
+
+    def _exit(self, *_: object) -> None:
         self.dispose()
-        thread = self._started
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        raise _Ended
 
 
 class _LoopScheduler(AsyncIOThreadSafeScheduler):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
@@ -328,9 +327,7 @@ class VoxEngine:
     def _provider_failed(self, error: Exception) -> None:
         """A provider's signals must not error; those of a plain operator may."""
         message = f"{type(error).__name__}: {error}"
-        self._signals.on_next(
-            Disconnected(at=self._clock.now(), reason=DisconnectReason.FAILED, error=message)
-        )
+        self._signals.on_next(Disconnected(at=self._clock.now(), reason=DisconnectReason.FAILED, error=message))
 
     async def _disconnect(self) -> None:
         commands = self._commands
@@ -392,9 +389,7 @@ class VoxEngine:
             raise ProviderError("not connected: await engine.connect() first")
         self._interrupt()
         message_id, turn_id = self._clock.new_id("msg"), self._clock.new_id("turn")
-        self._signals.on_next(
-            UserTranscript(at=self._clock.now(), message_id=message_id, turn_id=turn_id, text=text)
-        )
+        self._signals.on_next(UserTranscript(at=self._clock.now(), message_id=message_id, turn_id=turn_id, text=text))
         self._command(SendText(text=text, message_id=message_id, turn_id=turn_id))
 
     def _interrupt(self) -> None:
@@ -459,7 +454,7 @@ class VoxEngine:
                 return
             passed: asyncio.Future[None] = self._loop.create_future()
             wait = remaining if remaining > timedelta() else timedelta(milliseconds=50)
-            timer = self._scheduler.schedule_relative(wait, lambda *_, passed=passed: _resolve(passed))
+            timer = self._scheduler.schedule_relative(wait, _resolving(passed))
             try:
                 await passed
             finally:
@@ -560,9 +555,12 @@ class _Done(Awaitable[None]):
         yield
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def _resolving(future: asyncio.Future[None]) -> Callable[[abc.SchedulerBase, Any], None]:
+    def resolve(_: abc.SchedulerBase, __: Any = None) -> None:
+        if not future.done():
+            future.set_result(None)
+
+    return resolve
 
 
 def _provider(provider: str | ProviderLike) -> ProviderLike:

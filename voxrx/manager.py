@@ -8,8 +8,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from reactivex import Observable, abc
 from reactivex.abc import SchedulerBase
@@ -146,7 +147,7 @@ class StateManager(Verbs):
             initial_state = ConversationState(
                 conversation_id=self._clock.new_id("conv"), started_at=now, last_activity_at=now
             )
-        if not isinstance(initial_state, ConversationState):
+        if not isinstance(cast(object, initial_state), ConversationState):
             raise FieldTypeError(f"initial_state: expected a ConversationState, got {initial_state!r:.200}")
         self._store = Store(
             initial_state,
@@ -287,6 +288,7 @@ class StateManager(Verbs):
         Returns:
             A disposable that stops feeding.
         """
+
         def apply(update: Update | UpdateFunction) -> None:
             try:
                 self._store.apply(update)
@@ -308,7 +310,11 @@ class StateManager(Verbs):
         named: Any = callback if hasattr(callback, "__qualname__") else type(callback)
         module = getattr(named, "__module__", None)
         label = f"{module}.{named.__qualname__}" if module else named.__qualname__
-        return self._store.watch(lambda transition: callback(transition.before, transition.after), label=label)
+
+        def call(transition: Transition) -> None:
+            callback(transition.before, transition.after)
+
+        return self._store.watch(call, label=label)
 
     def _new_id(self, prefix: str) -> str:
         return self._clock.new_id(prefix)
@@ -365,7 +371,7 @@ class StateManager(Verbs):
         self._store.refuse_new()
         delivered = self._store.delivery.close(timeout)
         if delivered is None:  # an observer closes: what it was called for is not yet delivered to all
-            self._store.when_delivered(lambda: self._end(deadline))
+            self._store.when_delivered(partial(self._end, deadline))
         elif not self._end(deadline) or not delivered:
             self._store.delivery.log_stuck(timeout)
 

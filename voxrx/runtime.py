@@ -4,6 +4,8 @@
 ``voxrx-delivery``    delivers what a busy `apply` leaves over (store)
 ``voxrx-handlers``    runs plain event handlers (``events.on``)
 ``voxrx-loop``        an asyncio loop for frames, providers and the engine
+``voxrx-timers``      timers of a `SystemClock` that no loop runs (clock)
+``voxrx-hand-off``    what comes after an `operators.hand_off` of its own
 ====================  ==============================================================================================
 
 A runtime can be shared by many managers and engines; its threads then do not grow with their number.
@@ -32,7 +34,6 @@ from voxrx.errors import ClosedError
 __all__ = ("LoopThread", "Runtime", "Worker", "WorkerScheduler")
 
 T = TypeVar("T")
-
 
 
 class Worker:
@@ -90,12 +91,17 @@ def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (job := jobs.get()) is not None:
         try:
             job()
-        except BaseException as error:  # also SystemExit, which the hook passes over: the jobs behind it must run
-            threading.excepthook(
-                threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
-            )
+        except BaseException as error:  # also SystemExit: the jobs behind it must run
+            left_thread(error)
         finally:
             del job
+
+
+def left_thread(error: BaseException) -> None:
+    """Do with ``error`` what Python does when it leaves a thread (but the thread goes on): `threading.excepthook`."""
+    threading.excepthook(
+        threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
+    )
 
 
 class LoopThread:
@@ -208,7 +214,10 @@ class WorkerScheduler(PeriodicScheduler):
     def schedule_relative(
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[T], state: T | None = None
     ) -> abc.DisposableBase:
-        return self._clock.scheduler.schedule_relative(duetime, lambda *_: self.schedule(action, state))
+        def due(_: abc.SchedulerBase, __: object = None) -> abc.DisposableBase:
+            return self.schedule(action, state)
+
+        return self._clock.scheduler.schedule_relative(duetime, due)
 
     def schedule_absolute(
         self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[T], state: T | None = None
@@ -240,9 +249,7 @@ class Runtime:
             Whether all of them have ended.
         """
         deadline = time.monotonic() + timeout
-        ended = [
-            part.close(deadline - time.monotonic()) for part in (self.loop_thread, self.delivery, self.handlers)
-        ]
+        ended = [part.close(deadline - time.monotonic()) for part in (self.loop_thread, self.delivery, self.handlers)]
         return all(ended)
 
     def __enter__(self) -> Runtime:

@@ -57,3 +57,13 @@ def test_a_command_that_passes_over_most_of_what_was_said_is_not_believed() -> N
 def test_noise_is_nothing(noise: tuple[str, int] | None) -> None:
     assert chosen(("yes", -100), noise) == Recognition("", False) or noise is not None
     assert chosen(None, noise) == Recognition("", False)
+
+
+def test_a_command_that_free_english_did_not_hear_a_word_of_is_not_believed() -> None:
+    guess = ("i think that we should go down", -6000)
+
+    assert chosen(("five hundred fifty two plus nine", -5000), guess) == Recognition(guess[0], False)
+
+
+def test_a_single_word_may_be_misheard_by_free_english_as_a_whole() -> None:
+    assert chosen(("stop", -5000), ("stuff", -6000)) == Recognition("stop")

@@ -180,9 +180,13 @@ def test_another_joke_is_another_one() -> None:
     assert first != second
 
 
-@pytest.mark.parametrize("text", ["who won the match?", "what is seven plus", "seven", "set a timer for ten apples"])
+@pytest.mark.parametrize("text", ["who won the match?", "what is seven plus", "seven", "set ten apples"])
 def test_what_is_not_understood_is_said_back_and_never_guessed(text: str) -> None:
     assert answered(text) == f'I heard "{text}", which I cannot do.'
+
+
+def test_a_long_sentence_is_said_back_by_its_beginning() -> None:
+    assert answered("set a timer for ten apples") == 'I heard "set a timer for ...", which I cannot do.'
 
 
 def test_what_help_suggests_works() -> None:

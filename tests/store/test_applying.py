@@ -77,7 +77,7 @@ def test_an_update_inside_an_update_is_refused_and_nothing_is_committed(manager:
         manager.apply(counted)
         return counted(state)
 
-    with pytest.raises(ReentrantUpdateError, match="nested|counted"):
+    with pytest.raises(ReentrantUpdateError, match="counted"):
         manager.apply(nested)
 
     assert manager.sequence == 0
@@ -121,7 +121,7 @@ async def coroutine_function(state: ConversationState) -> ConversationState:
         ReturnsNone(),
         update(lambda state, at: None)(),  # type: ignore[arg-type,return-value]
     ],
-    ids=["None", "number", "text", "gives None", "gives a dict", "gives a part", "coroutine", "bad Update", "bad @update"],
+    ids=["None", "number", "text", "gives None", "gives a dict", "gives a part", "coroutine", "Update", "@update"],
 )
 def test_what_is_no_update_is_refused(manager: StateManager, rubbish: Any) -> None:
     state = manager.state
@@ -134,7 +134,7 @@ def test_what_is_no_update_is_refused(manager: StateManager, rubbish: Any) -> No
 
 
 def test_an_unknown_field_is_refused_by_name(manager: StateManager) -> None:
-    with pytest.raises(FieldTypeError, match="is_conected.*is_connected"):
+    with pytest.raises(FieldTypeError, match=r"is_conected.*is_connected"):
         manager.update_connection(is_conected=True)
 
     assert manager.sequence == 0

@@ -367,7 +367,9 @@ def test_a_forgotten_manager_is_garbage_and_its_threads_end(prepare: Callable[[S
     manager.events.of().subscribe(lambda _: None)
     prepare(manager)
     gone = weakref.ref(manager)
-    parts = [part.thread for part in (manager._runtime.delivery, manager._runtime.handlers, manager._runtime.loop_thread)]
+    runtime = manager._runtime
+    parts = [part.thread for part in (runtime.delivery, runtime.handlers, runtime.loop_thread)]
+    del runtime
     manager.clock.close()
     manager._runtime.delivery.submit(lambda: None)
     del manager

@@ -248,9 +248,7 @@ def test_nothing_is_pending_when_nobody_watches(manager: StateManager) -> None:
     assert (manager.pending, manager.most_pending) == (0, 0)
 
 
-def test_past_the_pending_limit_errors_says_so_once_per_jam(
-    threads: Threads, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_past_the_pending_limit_errors_says_so_once_per_jam(threads: Threads, caplog: pytest.LogCaptureFixture) -> None:
     reports: list[ErrorReport] = []
     with StateManager(pending_limit=5) as manager:
         manager.errors.subscribe(reports.append)
@@ -288,9 +286,8 @@ def test_a_slow_first_value_past_the_limit_is_reported_once_too(threads: Threads
 def test_at_ten_times_the_limit_apply_raises_and_commits_nothing(threads: Threads) -> None:
     with StateManager(pending_limit=2) as manager:
         jam = Jam(manager, threads)
-        with pytest.raises(PendingOverflowError, match="stuck.*hand_off"):
-            for _ in range(100):
-                manager.apply(counted)
+        with pytest.raises(PendingOverflowError, match=r"stuck.*hand_off"):
+            repeated(100, lambda: manager.apply(counted))()
         refused = (manager.state, manager.sequence, manager.update_count)
         with pytest.raises(PendingOverflowError):
             manager.apply(counted)

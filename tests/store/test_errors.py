@@ -61,7 +61,7 @@ WAYS: dict[str, tuple[Callable[[StateManager], Any], str]] = {
     "transitions": (lambda m: m.transitions.subscribe(raising), "tests.store.test_errors.raising"),
     "callback": (lambda m: m.on_update(raising), "tests.store.test_errors.raising"),
     "callable object": (lambda m: m.on_update(RaisingCallable()), "tests.store.test_errors.RaisingCallable"),
-    "observer object": (lambda m: m.transitions.subscribe(RaisingObserver()), "tests.store.test_errors.RaisingObserver"),
+    "observer": (lambda m: m.transitions.subscribe(RaisingObserver()), "tests.store.test_errors.RaisingObserver"),
     "events": (lambda m: m.events.of(EventType.STATE_CHANGED).subscribe(raising), "tests.store.test_errors.raising"),
     "events behind operators": (lambda m: m.events.of().pipe(ops.map(raising)).subscribe(), "manager.events"),
     "mapper": (lambda m: m.transitions.pipe(ops.map(raising)).subscribe(), "manager.transitions"),
@@ -98,9 +98,7 @@ def test_a_raising_observer_stays_subscribed(manager: StateManager, reports: lis
     assert [report.sequence for report in reports] == [1, 2]
 
 
-def test_a_report_tells_who_what_when(
-    manager: StateManager, clock: VirtualClock, reports: list[ErrorReport]
-) -> None:
+def test_a_report_tells_who_what_when(manager: StateManager, clock: VirtualClock, reports: list[ErrorReport]) -> None:
     manager.transitions.subscribe(raising)
     clock.advance(3)
 

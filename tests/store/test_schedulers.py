@@ -109,6 +109,11 @@ def test_closing_on_the_schedulers_own_thread_does_not_wait_for_itself(made: Cal
     assert manager._store.delivery.completed.is_set()
 
 
+def _close_and_tell(manager: StateManager, closed: threading.Event) -> None:
+    manager.close()
+    closed.set()
+
+
 @pytest.mark.parametrize("made", [asyncio_loop, worker])
 @pytest.mark.timeout(4)
 def test_closing_on_the_schedulers_thread_before_anything_was_delivered_does_not_wait(made: Callable[[], Any]) -> None:
@@ -117,7 +122,7 @@ def test_closing_on_the_schedulers_thread_before_anything_was_delivered_does_not
     with made() as scheduler:
         manager = StateManager(delivery=scheduler)
         manager.transitions.subscribe(on_completed=lambda: ends.append("end"))
-        scheduler.schedule(lambda *_: (manager.close(), closed.set()) and None)
+        scheduler.schedule(lambda *_: _close_and_tell(manager, closed))
         assert closed.wait(PATIENCE)
 
     assert ends == ["end"]

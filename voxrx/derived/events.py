@@ -31,7 +31,7 @@ from voxrx.clock import Clock
 from voxrx.derived.rules import RULES, Rule, events_of
 from voxrx.errors import ClosedError, EventTimeoutError, FieldTypeError, NoLoopError, PendingOverflowError
 from voxrx.records import Event, EventType, Transition
-from voxrx.runtime import Runtime
+from voxrx.runtime import Runtime, left_thread
 
 __all__ = ("EventStream", "Events", "Handler", "Watch")
 
@@ -163,7 +163,6 @@ class Events:
         self, wanted: frozenset[Enum], next: Callable[[Event], None], label: str, complete: Callable[[], None]
     ) -> abc.DisposableBase:
         """Call ``next`` with each wanted event, on the delivering thread."""
-
         torn: Event | None = None
 
         def deliver(events: Sequence[Event]) -> None:
@@ -206,7 +205,9 @@ class Events:
     def _on(self, type: Enum, handler: Handler, *, once: bool) -> abc.DisposableBase:
         wanted = self._checked((type,))
         label = _label(handler)
-        put = _AsyncHandler(handler, label, self._report).put if _is_async(handler) else self._plain.queue(handler, label)
+        put = (
+            _AsyncHandler(handler, label, self._report).put if _is_async(handler) else self._plain.queue(handler, label)
+        )
         ended = disposed = False
         attached: list[abc.DisposableBase] = []
 
@@ -232,12 +233,13 @@ class Events:
 
 
 def _is_async(handler: Any) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))
+    call = getattr(cast(Any, type(handler)), "__call__", None)  # noqa: B004  # not whether: which
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
 def _label(handler: Any) -> str:
-    named = handler if hasattr(handler, "__qualname__") else type(handler)
-    module = getattr(named, "__module__", None)
+    named = handler if hasattr(handler, "__qualname__") else cast(Any, type(handler))
+    module: str | None = getattr(named, "__module__", None)
     return f"{module}.{named.__qualname__}" if module else named.__qualname__
 
 
@@ -340,22 +342,15 @@ class _PlainHandlers:
         return put
 
     def _run(self) -> None:
-        try:
-            while True:
-                with self._lock:
-                    if not self._waiting:
-                        self._scheduled = False
-                        self._overflow.cleared()
-                        return
-                    handler, label, event, wanted = self._waiting.popleft()
-                if wanted():
-                    self._call(handler, label, event)
-        except BaseException:
+        while True:
             with self._lock:
-                self._scheduled = more = bool(self._waiting)
-            if more:
-                self._runtime.handlers.submit(self._run)
-            raise
+                if not self._waiting:
+                    self._scheduled = False
+                    self._overflow.cleared()
+                    return
+                handler, label, event, wanted = self._waiting.popleft()
+            if wanted():
+                self._call(handler, label, event)
 
     def _call(self, handler: Handler, label: str, event: Event) -> None:
         try:
@@ -365,6 +360,8 @@ class _PlainHandlers:
                 raise FieldTypeError(f"{label} returned a coroutine; make the handler itself an async function")
         except Exception as error:
             self._report(label, error)
+        except BaseException as error:  # it goes to the thread it hit, and the events behind it to their handlers
+            left_thread(error)
 
 
 class _AsyncHandler:
@@ -410,6 +407,11 @@ class _AsyncHandler:
                         await cast("Awaitable[object]", self._handler(event))
                     except Exception as error:
                         self._report(self._label, error)
+                    except asyncio.CancelledError as error:
+                        task = asyncio.current_task()
+                        if task is None or task.cancelling():  # the loop is being closed
+                            raise
+                        self._report(self._label, error)  # something that the handler waited for was cancelled
         except BaseException:
             with self._lock:
                 self._scheduled = False

@@ -99,7 +99,7 @@ def decided(
     sentence = None if grammar_best is None else _whole_sentence(grammar_best[0], grammar)
     if grammar_best is None or sentence is None:
         return guess
-    if _is_much_longer(guess.text, sentence):
+    if _is_much_longer(guess.text, sentence) or not _agree(guess.text, sentence):
         return guess
     needed = threshold if sentence == grammar_best[0] else threshold * _CAUTION_IF_CUT
     if guess.understood or margin(grammar_best[1], language_best[1], frames) >= needed:
@@ -113,6 +113,17 @@ def _is_much_longer(guess: str, sentence: str) -> bool:
     The margin does not show it: the grammar takes what it does not know for noise, which costs it little.
     """
     return len(guess.split()) > 1.5 * len(sentence.split()) + 2
+
+
+def _agree(guess: str, sentence: str) -> bool:
+    """Tell whether free English heard at least a quarter of the words of ``sentence``, too.
+
+    Sums of large numbers can sound like anything: with noise at 25 dB, 15 of 48 sentences that are no commands passed
+    for such a sum by their margin, and none of them shares its words. A word or two may be misheard as a whole.
+    """
+    words = sentence.split()
+    heard = set(guess.split())
+    return len(words) <= 2 or sum(word in heard for word in words) >= len(words) / 4
 
 
 def _whole_sentence(text: str, grammar: Grammar) -> str | None:

@@ -138,7 +138,7 @@ class SkillsConversation:
         """Return the answer to ``text``."""
         match = self._skills.grammar.match(text)
         if match is None:
-            return f'I heard "{text.strip()}", which I cannot do.'
+            return f'I heard "{_quoted(text)}", which I cannot do.'
         now = self._stage.now().astimezone(self._skills.timezone)
         heard = Heard(match, conversation, now, self.timers, self._stage)
         return self._skills.skills[match.command].answer(heard)
@@ -213,6 +213,12 @@ _STORY = (
     "It knew a hundred words, and it listened very carefully. One day somebody asked it for a story. It was glad, "
     "because nobody had ever asked before. So it told this one, and then it listened again."
 )
+
+
+def _quoted(text: str) -> str:
+    """Return the beginning of what was heard, so that saying it back takes no longer than it has to."""
+    words = text.split()
+    return " ".join(words) if len(words) <= 5 else " ".join([*words[:4], "..."])
 
 
 def _time(heard: Heard) -> str:

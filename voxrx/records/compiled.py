@@ -59,6 +59,7 @@ def compile_functions(cls: Any) -> None:
     made = {"__new__": names["_new"], "evolve": names["_evolve"], "__replace__": names["_evolve"]}
     if cls._stamp is not None:
         made["stamped"] = names["_stamped"]
+        cls._stamped_with = {part: names[f"_stamped_{part}"] for part in _parts(cls._fields)}
     for name, function in made.items():
         function.__name__ = name if name != "__replace__" else "evolve"
         function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
@@ -72,7 +73,14 @@ def _source(fields: Mapping[str, RecordField], stamp: str | None, *, has_invaria
     lines += _evolve("_evolve(_self, /, *, ", fields, None, has_invariants=has_invariants)
     if stamp is not None:
         lines += _evolve(f"_stamped(_self, {stamp}, /, *, ", fields, stamp, has_invariants=has_invariants)
+        for part in _parts(fields):
+            lines += _stamped_with(part, fields, stamp, has_invariants=has_invariants)
     return lines
+
+
+def _parts(fields: Mapping[str, RecordField]) -> list[str]:
+    """Return the fields that hold records and containers."""
+    return [name for name, item in fields.items() if not item.kind.by_value]
 
 
 def _new(fields: Mapping[str, RecordField], *, has_invariants: bool) -> list[str]:
@@ -81,7 +89,7 @@ def _new(fields: Mapping[str, RecordField], *, has_invariants: bool) -> list[str
     for name, item in fields.items():
         default = f"_take_{name}(_default_{name}())" if item.factory is not None else f"_default_{name}"
         lines += [f"    if {name} is _keep: {name} = {default}", f"    el{_accept(name, item)}"]
-    return lines + _filled("_as", fields, has_invariants=has_invariants)
+    return lines + _filled("_as", {name: name for name in fields}, has_invariants=has_invariants)
 
 
 def _evolve(head: str, fields: Mapping[str, RecordField], stamp: str | None, *, has_invariants: bool) -> list[str]:
@@ -98,7 +106,17 @@ def _evolve(head: str, fields: Mapping[str, RecordField], stamp: str | None, *, 
             f"        if {name} is not _self.{name}{by_value}: _changed = True",
         ]
     lines.append("    if not _changed: return _self")
-    return lines + _filled("_cls", fields, has_invariants=has_invariants)
+    return lines + _filled("_cls", {name: name for name in fields}, has_invariants=has_invariants)
+
+
+def _stamped_with(
+    part: str, fields: Mapping[str, RecordField], stamp: str, *, has_invariants: bool
+) -> list[str]:
+    """Return the source of ``stamped`` for one part: the commonest commit, at half the cost."""
+    lines = [f"def _stamped_{part}(_self, {stamp}, {part}, /):", f"    if {part} is _self.{part}: return _self"]
+    lines.append(f"    {_accept(part, fields[part])}")
+    values = {name: name if name in (stamp, part) else f"_self.{name}" for name in fields}
+    return lines + _filled("_cls", values, has_invariants=has_invariants)
 
 
 def _given(fields: Mapping[str, RecordField]) -> str:
@@ -109,8 +127,9 @@ def _accept(name: str, item: RecordField) -> str:
     return f"if not ({item.kind.accepts.format(v=name, n=name)}): {name} = _take_{name}({name})"
 
 
-def _filled(target: str, fields: Mapping[str, RecordField], *, has_invariants: bool) -> list[str]:
-    lines = ["    _made = _make(_twin)", *(f"    _made.{name} = {name}" for name in fields)]
+def _filled(target: str, values: Mapping[str, str], *, has_invariants: bool) -> list[str]:
+    """Return the source that makes a record of ``values``: what each field is set to."""
+    lines = ["    _made = _make(_twin)", *(f"    _made.{name} = {value}" for name, value in values.items())]
     lines += ["    _made._pclass_frozen = True", f"    _made.__class__ = {target}"]
     if has_invariants:
         lines.append("    _check_invariants(_made)")

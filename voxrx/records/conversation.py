@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -62,6 +62,8 @@ class ConversationState(Record):
     """The answer being given, or the last one."""
 
     if TYPE_CHECKING:
+        _stamped_with: ClassVar[Mapping[str, Callable[[Self, datetime, Any], Self]]]
+        """`stamped` for one part: ``_stamped_with["connection"](state, at, connection)``."""
 
         def stamped(self, at: datetime, /, **changes: Any) -> Self:
             """Return ``evolve(**changes)`` with ``last_activity_at=at``, in one copy; the same object if unchanged."""

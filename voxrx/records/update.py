@@ -95,7 +95,7 @@ class FieldUpdate:
         part = self.part
         if not part:
             return state.stamped(at, **self.arguments)
-        return state.stamped(at, **{part: getattr(state, part).evolve(**self.arguments)})
+        return state._stamped_with[part](state, at, getattr(state, part).evolve(**self.arguments))
 
     __call__ = BoundUpdate.__call__
 

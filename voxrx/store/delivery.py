@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from reactivex.abc import SchedulerBase
 from reactivex.scheduler import VirtualTimeScheduler
@@ -29,7 +29,7 @@ __all__ = ("Delivery", "Watcher")
 
 logger = logging.getLogger("voxrx")
 
-Job: TypeAlias = Callable[[], None]
+Job: TypeAlias = Callable[[], object]
 Item: TypeAlias = "Transition | ErrorReport | Job"
 
 # Who delivers is told by a thread's ident; by its complement (~ident) as long as that thread has not begun: if Ctrl-C
@@ -242,7 +242,7 @@ class Delivery:
 
     def _schedule(self, scheduler: SchedulerBase) -> None:
         try:
-            scheduler.schedule(lambda *_: self._run_on(scheduler))
+            scheduler.schedule(self._run_scheduled, scheduler)
             self._refused = False
         except Exception as error:
             logger.error("delivery=%r refused to deliver: %s", scheduler, error, exc_info=error)
@@ -252,6 +252,10 @@ class Delivery:
                     self._refused = True
                     self._queue.append(ErrorReport(f"delivery={scheduler!r}", error, self._current, self._now()))
                     self._queued += 1
+
+    def _run_scheduled(self, _: SchedulerBase, scheduler: SchedulerBase | None = None) -> None:
+        if scheduler is not None:
+            self._run_on(scheduler)
 
     def _run_on(self, scheduler: SchedulerBase) -> None:
         if self._claim() and not self._run(only_own=False, most=_BATCH):
@@ -296,13 +300,13 @@ class Delivery:
                             break
                 item = queue[0]
                 rest = self._rest_of(item)
-                if type(item) is Transition:
+                if isinstance(item, Transition):
                     self._deliver_transition(item, rest)
-                elif type(item) is ErrorReport:
+                elif isinstance(item, ErrorReport):
                     for watcher in rest:
                         self._call_with_report(watcher, item)
                 else:
-                    self._do(cast(Job, item))
+                    self._do(item)
                 queue.popleft()
                 rest = None
                 self._done += 1
@@ -340,7 +344,9 @@ class Delivery:
             except Exception as error:
                 self.report(watcher.label, error)
             except BaseException:
-                self._torn = watcher if watcher.derive else None  # it may have had some of the events: it is asked again
+                self._torn = (
+                    watcher if watcher.derive else None
+                )  # it may have had some of the events: it is asked again
                 raise
 
     def _rest_of(self, item: Item) -> Iterator[Watcher]:

@@ -67,9 +67,7 @@ class Store:
         self._update_count = update_count
         self._closed = False
         self._history: deque[ConversationState] = deque((state,), maxlen=history_size)
-        self.delivery = Delivery(
-            self._lock, now=clock.now, scheduler=delivery, runtime=runtime, limit=pending_limit
-        )
+        self.delivery = Delivery(self._lock, now=clock.now, scheduler=delivery, runtime=runtime, limit=pending_limit)
         self._timed = 0
         self._total_seconds = 0.0
         self._longest_seconds = 0.0
@@ -184,7 +182,7 @@ class Store:
             watcher.complete()
         return Disposable(lambda: self.delivery.forget(watcher))
 
-    def when_delivered(self, action: Callable[[], None]) -> None:
+    def when_delivered(self, action: Callable[[], object]) -> None:
         """Run ``action`` when everything committed until now has been delivered, on the delivering thread."""
         with self._lock:
             mine = self.delivery.add(action)

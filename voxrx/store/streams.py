@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reactivex import Observable, abc
 
@@ -57,8 +57,8 @@ class StateStream(Stream[ConversationState]):
 
 def _label(observer: Any, stream: str) -> str:
     """Return what a subscriber is called: the callable, or for the observers of operators, the stream."""
-    who = observer if hasattr(observer, "__qualname__") else type(observer)
-    module = getattr(who, "__module__", None) or ""
+    who = observer if hasattr(observer, "__qualname__") else cast(Any, type(observer))
+    module: str = getattr(who, "__module__", None) or ""
     if observer is None or module.split(".")[0] == "reactivex":
         return stream
     return f"{module}.{who.__qualname__}" if module else who.__qualname__

@@ -19,9 +19,7 @@ __all__ = (
 
 
 @update
-def listening_started(
-    state: ConversationState, at: datetime, /, *, device_id: int | None = None
-) -> ConversationState:
+def listening_started(state: ConversationState, at: datetime, /, *, device_id: int | None = None) -> ConversationState:
     """The input delivers."""
     state = state.evolve(audio=state.audio.evolve(is_listening=True, input_device_id=device_id))
     if state.status is ConversationStatus.CONNECTED:
@@ -50,9 +48,7 @@ def input_level_measured(
 @update
 def speech_started(state: ConversationState, at: datetime, /, *, onset_at: datetime) -> dict[str, Any]:
     """Somebody began to speak at ``onset_at``."""
-    return {
-        "audio": state.audio.evolve(vad_active=True, last_speech_timestamp=onset_at, silence_duration_ms=0.0)
-    }
+    return {"audio": state.audio.evolve(vad_active=True, last_speech_timestamp=onset_at, silence_duration_ms=0.0)}
 
 
 @update

@@ -67,9 +67,7 @@ def disconnected(
         last_error=state.connection.last_error if error is None else error,
         error_count=state.connection.error_count + (reason is not DisconnectReason.REQUESTED),
     )
-    return state.evolve(
-        status=_STATUS_AFTER[reason], connection=connection, audio=state.audio.evolve(is_playing=False)
-    )
+    return state.evolve(status=_STATUS_AFTER[reason], connection=connection, audio=state.audio.evolve(is_playing=False))
 
 
 @update

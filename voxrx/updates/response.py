@@ -20,9 +20,9 @@ from voxrx.records import (
     TurnStatus,
     update,
 )
-from voxrx.updates.messages import messages_of, replaced
+from voxrx.updates.messages import messages_of, replaced, turns_of, with_message
 from voxrx.updates.status import resting
-from voxrx.updates.turns import answered, closed, ended, interrupted, opened, responded
+from voxrx.updates.turns import answered, closed, ended, interrupted, opened, responded, superseded
 
 __all__ = (
     "playback_ended",
@@ -35,6 +35,8 @@ __all__ = (
     "usage_reported",
     "user_said",
 )
+
+_ROUNDING_MS = 0.5  # less than what is left to be heard is no sound, but a sum of floats
 
 
 @update
@@ -51,30 +53,64 @@ def user_said(
     ended_at: datetime | None = None,
 ) -> ConversationState:
     """The user's words, for the first time (a turn opens), or again (their message's text changes)."""
-    changes = {"content": text, "is_complete": is_final, "audio_duration_ms": audio_duration_ms}
     known = messages_of(state).find(message_id)
     if known is not None:
-        state = replaced(state, known, known.evolve(**changes))
+        duration = known.audio_duration_ms if audio_duration_ms is None else audio_duration_ms
+        said = known.evolve(content=text, is_complete=is_final, audio_duration_ms=duration)
+        state = replaced(state, known, said)
     else:
-        asked_at = min(ended_at or at, at)
-        message = Message(id=message_id, role=SpeakerRole.USER, timestamp=asked_at, **changes)
-        started_at = asked_at - timedelta(milliseconds=audio_duration_ms or 0.0)
-        turn = Turn(id=turn_id, user_message=message, started_at=started_at, asked_at=asked_at)
-        state = opened(closed(state, at), turn)
+        message = Message(
+            id=message_id,
+            role=SpeakerRole.USER,
+            content=text,
+            timestamp=min(ended_at or at, at),
+            audio_duration_ms=audio_duration_ms,
+            is_complete=is_final,
+        )
+        state = _asked(state, at, turn_id, message)
     turn = state.current_turn
-    if is_final and turn is not None and turn.id == turn_id and state.connection.is_connected:
+    answering = state.response is not None and state.response.turn_id == turn_id
+    if is_final and not answering and turn is not None and turn.id == turn_id and state.connection.is_connected:
         return state.evolve(status=ConversationStatus.PROCESSING)
     return state
+
+
+def _asked(state: ConversationState, at: datetime, turn_id: str, message: Message) -> ConversationState:
+    """Return the state in which ``message`` asks: in a new turn, or in one whose answer came before its transcript."""
+    asked_at = message.timestamp
+    started_at = asked_at - timedelta(milliseconds=message.audio_duration_ms or 0.0)
+    turn, turns = state.current_turn, turns_of(state)
+    past = turns.position(turn_id)
+    if turn is not None and turn.id == turn_id:
+        state = with_message(state, message)
+        if turn.user_message is not None:
+            return state
+        turn = turn.evolve(user_message=message, started_at=min(started_at, turn.started_at))
+        return state.evolve(current_turn=turn if turn.assistant_message else turn.evolve(asked_at=asked_at))
+    if past is not None:
+        state = with_message(state, message)
+        if turns[past].user_message is not None:
+            return state
+        return state.evolve(turns=turns.replaced(past, turns[past].evolve(user_message=message)))
+    new = Turn(id=turn_id, user_message=message, started_at=started_at, asked_at=asked_at)
+    return opened(superseded(state, at), new)
 
 
 @update
 def response_started(
     state: ConversationState, at: datetime, /, *, response_id: str, message_id: str, turn_id: str
 ) -> ConversationState:
-    """An answer begins, in its turn, or in a new one that the assistant opens."""
+    """An answer begins, in its turn, or in a new one that the assistant opens.
+
+    If its turn is over, the new one bears the response's id. The same signal again changes nothing.
+    """
+    if state.response is not None and state.response.id == response_id:
+        return state
     if state.current_turn is None or state.current_turn.id != turn_id:
+        turn_id = turn_id if turns_of(state).position(turn_id) is None else response_id
         state = opened(closed(state, at), Turn(id=turn_id, started_at=at))
-    response = ResponseState(id=response_id, message_id=message_id, turn_id=turn_id, started_at=at)
+    counted = None if state.response is None else state.response.usage_id
+    response = ResponseState(id=response_id, message_id=message_id, turn_id=turn_id, started_at=at, usage_id=counted)
     return state.evolve(response=response, status=ConversationStatus.RESPONDING)
 
 
@@ -95,10 +131,11 @@ def response_said(
             timestamp=at,
             is_complete=False,
         )
-        state = answered(state, message)
+        # When its turn is over (the user went on), the answer is a message, but nobody's turn.
+        state = answered(state, message) if _is_current(state, response) else with_message(state, message)
     else:
         state = replaced(state, message, message.evolve(content=message.content + delta))
-    return state if played else responded(state, at)
+    return state if played or not _is_current(state, response) else responded(state, at)
 
 
 @update
@@ -110,7 +147,7 @@ def response_heard(
     if response is None:
         return state
     state = state.evolve(response=response.evolve(audio_ms=response.audio_ms + duration_ms))
-    return state if played else responded(state, at)
+    return state if played or not _is_current(state, response) else responded(state, at)
 
 
 @update
@@ -136,10 +173,8 @@ def response_ended(
         state = replaced(state, message, message.evolve(is_complete=True, audio_duration_ms=duration))
     if status is ResponseStatus.FAILED:
         connection = state.connection
-        state = state.evolve(
-            connection=connection.evolve(last_error=error, error_count=connection.error_count + 1)
-        )
-    if status is ResponseStatus.COMPLETED and played and response.played_ms < response.audio_ms:
+        state = state.evolve(connection=connection.evolve(last_error=error, error_count=connection.error_count + 1))
+    if status is ResponseStatus.COMPLETED and played and response.played_ms < response.audio_ms - _ROUNDING_MS:
         return state
     return _turn_over(state, at, response)
 
@@ -149,9 +184,9 @@ def playback_started(state: ConversationState, at: datetime, /, *, response_id: 
     """The first sound of the answer is being played."""
     state = state.evolve(audio=state.audio.evolve(is_playing=True))
     response = state.response
-    if response is None or response.id != response_id or state.current_turn is None:
+    if response is None or response.id != response_id or not _is_current(state, response):
         return state
-    return responded(state, at) if state.current_turn.id == response.turn_id else state
+    return responded(state, at)
 
 
 @update
@@ -201,6 +236,10 @@ def usage_reported(
     }
 
 
+def _is_current(state: ConversationState, response: ResponseState) -> bool:
+    return state.current_turn is not None and state.current_turn.id == response.turn_id
+
+
 def _in_progress(state: ConversationState, response_id: str) -> ResponseState | None:
     """Return the response with this id if it is being given: what comes for another, or late, changes nothing."""
     response = state.response
@@ -211,8 +250,7 @@ def _in_progress(state: ConversationState, response_id: str) -> ResponseState | 
 
 def _turn_over(state: ConversationState, at: datetime, response: ResponseState) -> ConversationState:
     """Return the state in which the response's turn has ended as the response did."""
-    turn = state.current_turn
-    if turn is None or turn.id != response.turn_id:
+    if not _is_current(state, response):
         return state
     if response.status is ResponseStatus.COMPLETED:
         state = ended(state, at, TurnStatus.COMPLETED)

@@ -8,7 +8,18 @@ from voxrx.records import ConversationState, Message, Turn, TurnStatus, update
 from voxrx.updates.messages import messages_of, replaced, turns_of, with_message
 from voxrx.updates.metrics import elapsed_ms, with_response_time, with_turn_ended
 
-__all__ = ("answered", "closed", "ended", "interrupted", "opened", "responded", "turn_completed", "turn_interrupted", "turn_started")
+__all__ = (
+    "answered",
+    "closed",
+    "ended",
+    "interrupted",
+    "opened",
+    "responded",
+    "superseded",
+    "turn_completed",
+    "turn_interrupted",
+    "turn_started",
+)
 
 
 @update
@@ -16,7 +27,7 @@ def turn_started(
     state: ConversationState, at: datetime, /, *, turn_id: str, message: Message | None
 ) -> ConversationState:
     """Open a turn with what the user said; one that is still open is kept as it is, and marked."""
-    state = closed(state, at)
+    state = superseded(state, at)
     return opened(state, Turn(id=turn_id, user_message=message, started_at=at, asked_at=at))
 
 
@@ -42,8 +53,9 @@ def turn_interrupted(state: ConversationState, at: datetime, /) -> ConversationS
 def opened(state: ConversationState, turn: Turn) -> ConversationState:
     """Return the state with ``turn`` open, and its user's message among the messages."""
     message = turn.user_message
-    if message is not None and messages_of(state).position(message.id) is None:
-        state = with_message(state, message)
+    if message is not None:
+        there = messages_of(state).find(message.id)
+        state = with_message(state, message) if there is None else replaced(state, there, message)
     return state.evolve(current_turn=turn)
 
 
@@ -87,6 +99,12 @@ def closed(state: ConversationState, at: datetime) -> ConversationState:
     if turn is None:
         return state
     return ended(state, at, TurnStatus.INTERRUPTED if turn.assistant_message else TurnStatus.UNANSWERED)
+
+
+def superseded(state: ConversationState, at: datetime) -> ConversationState:
+    """Return the state without an open turn, because the user goes on: an answer that had begun is interrupted."""
+    turn = state.current_turn
+    return interrupted(state, at) if turn is not None and turn.assistant_message is not None else closed(state, at)
 
 
 def ended(state: ConversationState, at: datetime, status: TurnStatus) -> ConversationState:
