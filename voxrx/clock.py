@@ -29,6 +29,7 @@ __all__ = ("Clock", "SystemClock", "VirtualClock", "Work")
 
 T = TypeVar("T")
 _from_timestamp = datetime.fromtimestamp
+_monotonic = time.monotonic
 _UTC = timezone.utc
 
 
@@ -85,7 +86,7 @@ class SystemClock(Clock):
         self._timers: _ThreadScheduler | None = None
 
     def now(self) -> datetime:
-        return _from_timestamp(self._offset + time.monotonic(), _UTC)
+        return _from_timestamp(self._offset + _monotonic(), _UTC)
 
     def monotonic(self) -> float:
         return time.monotonic()

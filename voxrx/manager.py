@@ -21,7 +21,7 @@ from voxrx.clock import Clock, SystemClock
 from voxrx.derived import Events
 from voxrx.errors import FieldTypeError, FieldValueError, UpdateError
 from voxrx.persistence import Snapshot, load, save, to_json
-from voxrx.records import ConversationState, ErrorReport, Message, Transition, Update
+from voxrx.records import ConversationState, ErrorReport, FieldUpdate, Message, Transition, Update
 from voxrx.records.transition import cause_name
 from voxrx.runtime import Runtime
 from voxrx.store import StateStream, Store, UpdateFunction, advanced
@@ -47,15 +47,15 @@ class Verbs(ABC):
 
     def update_connection(self, **changes: Any) -> ConversationState:
         """Set fields of ``state.connection``."""
-        return self.apply(updates.connection_changed(changes))
+        return self.apply(FieldUpdate("connection", changes))
 
     def update_audio(self, **changes: Any) -> ConversationState:
         """Set fields of ``state.audio``."""
-        return self.apply(updates.audio_changed(changes))
+        return self.apply(FieldUpdate("audio", changes))
 
     def update_metrics(self, **changes: Any) -> ConversationState:
         """Set fields of ``state.metrics``."""
-        return self.apply(updates.metrics_changed(changes))
+        return self.apply(FieldUpdate("metrics", changes))
 
     def add_message(self, message: Message) -> ConversationState:
         """Add a message to the end; ``metrics.total_messages`` counts it."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxrx.clock import VirtualClock
-from voxrx.derived import RULES, events_of
+from voxrx.derived import RULES, events_of, grouped
 from voxrx.manager import StateManager
 from voxrx.records import (
     AudioFrame,
@@ -332,7 +332,7 @@ def test_a_part_that_stayed_the_same_object_is_not_looked_at() -> None:
     transition = Transition(1, state, state.evolve(session_id="s"), None, AT)
     rules = [rule._replace(derive=lambda *_, part=rule.part: looked.append(part) or ()) for rule in RULES]
 
-    events_of(transition, rules)
+    events_of(transition, grouped(rules))
 
     assert set(looked) == {""}
 
@@ -476,7 +476,7 @@ def test_replaying_the_same_transitions_gives_the_same_events(steps: list[Any], 
                 step(manager)
             check_turns(manager.state)
 
-    replayed = [event for transition in transitions for event in events_of(transition, RULES)]
+    replayed = [event for transition in transitions for event in events_of(transition, grouped(RULES))]
 
     assert replayed == live
     assert [t.sequence for t in transitions] == list(range(1, len(transitions) + 1))

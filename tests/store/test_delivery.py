@@ -79,7 +79,7 @@ def test_apply_does_not_wait_for_another_thread_that_delivers(manager: StateMana
 
 def test_a_caller_delivers_only_until_its_own_update_is_delivered(threads: Threads) -> None:
     """Two producers in a storm: without the rule, one of them delivers for both until the storm is over."""
-    inside, go_on = threading.Event(), threading.Event()
+    inside, go_on, all_delivered = threading.Event(), threading.Event(), threading.Event()
     delivered_by: dict[int, str] = {}
 
     def slow(transition: Transition) -> None:
@@ -87,6 +87,8 @@ def test_a_caller_delivers_only_until_its_own_update_is_delivered(threads: Threa
         if transition.sequence == 1:
             inside.set()
             assert go_on.wait(PATIENCE)
+        if transition.sequence == 101:
+            all_delivered.set()
 
     with StateManager() as manager:
         manager.transitions.subscribe(slow)
@@ -96,6 +98,7 @@ def test_a_caller_delivers_only_until_its_own_update_is_delivered(threads: Threa
             manager.apply(counted)
         go_on.set()
         first.result()
+        assert all_delivered.wait(PATIENCE)  # else closing would deliver, too
 
     assert delivered_by[1] == first.thread.name
     assert {delivered_by[sequence] for sequence in range(2, 102)} == {"voxrx-delivery"}

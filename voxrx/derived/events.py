@@ -28,7 +28,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from voxrx.clock import Clock
-from voxrx.derived.rules import RULES, Rule, events_of
+from voxrx.derived.rules import RULES, Groups, Rule, events_of, grouped
 from voxrx.errors import ClosedError, EventTimeoutError, FieldTypeError, NoLoopError, PendingOverflowError
 from voxrx.records import Event, EventType, Transition
 from voxrx.runtime import Runtime, left_thread
@@ -53,8 +53,9 @@ class Watch(Protocol):
         label: str,
         complete: Callable[[], None] | None = None,
         derive: Callable[[Transition], Sequence[Event]] | None = None,
+        wanted: frozenset[Enum] = frozenset(),
     ) -> abc.DisposableBase:
-        """Call ``next`` with what ``derive`` makes of every transition from now on."""
+        """Call ``next`` with the events that ``derive`` makes of a transition, if any of the wanted is among them."""
         ...
 
 
@@ -74,7 +75,7 @@ class Events:
         self._rules = tuple(rules)
         self._lock = threading.RLock()
         self._subscribed: dict[Enum, int] = {}
-        self._wanted: tuple[Rule, ...] = ()
+        self._wanted: Groups = ()
         self._plain = _PlainHandlers(runtime, report)
 
     @property
@@ -182,7 +183,7 @@ class Events:
                         raise
 
         self._want(wanted, 1)
-        watching = self._watch(deliver, label=label, complete=complete, derive=self._events_of)
+        watching = self._watch(deliver, label=label, complete=complete, derive=self._events_of, wanted=wanted)
 
         def dispose() -> None:
             watching.dispose()
@@ -194,9 +195,9 @@ class Events:
         with self._lock:
             for type in types:
                 self._subscribed[type] = self._subscribed.get(type, 0) + by
-            self._wanted = tuple(rule for rule in self._rules if self._subscribed.get(rule.type))
+            self._wanted = grouped(rule for rule in self._rules if self._subscribed.get(rule.type))
 
-    def _events_of(self, transition: Transition) -> tuple[Event, ...]:
+    def _events_of(self, transition: Transition) -> Sequence[Event]:
         """Return the events that anybody wants."""
         return events_of(transition, self._wanted)
 

@@ -6,6 +6,7 @@ each event, or nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from enum import Enum
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from voxrx.records import (
     Vector,
 )
 
-__all__ = ("RULES", "Rule", "events_of")
+__all__ = ("RULES", "Groups", "Rule", "events_of", "grouped")
 
 Data = dict[str, Any]
 Found = Iterable[Data]
@@ -48,21 +49,27 @@ class Rule(NamedTuple):
     derive: Callable[[Any, Any], Found]
 
 
-def events_of(transition: Transition, rules: Iterable[Rule]) -> tuple[Event, ...]:
+Groups = tuple[tuple[str, tuple[Rule, ...]], ...]
+"""Rules in their order, those that follow each other and look at the same part together."""
+
+
+def grouped(rules: Iterable[Rule]) -> Groups:
+    """Return the rules as `events_of` takes them: a part is compared once for all of its rules."""
+    return tuple((part, tuple(group)) for part, group in itertools.groupby(rules, key=lambda rule: rule.part))
+
+
+def events_of(transition: Transition, groups: Groups) -> list[Event]:
     """Return the events of a transition, in the order of the rules."""
     before, after = transition.before, transition.after
     found: list[Event] = []
-    for type, part, derive in rules:
-        if part:
-            old, new = getattr(before, part), getattr(after, part)
-            if old is new:
-                continue
-            data_of_events = derive(old, new)
-        else:
-            data_of_events = derive(before, after)
-        for data in data_of_events:
-            found.append(Event(type, transition.sequence, transition.at, MappingProxyType(data), transition.cause))
-    return tuple(found)
+    for part, rules in groups:
+        old, new = (getattr(before, part), getattr(after, part)) if part else (before, after)
+        if old is not new:
+            for type, _, derive in rules:
+                for data in derive(old, new):
+                    happened = MappingProxyType(data)
+                    found.append(Event(type, transition.sequence, transition.at, happened, transition.cause))
+    return found
 
 
 # --- the state as a whole ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import wraps
@@ -71,6 +72,9 @@ class BoundUpdate:
 
     __hash__ = None  # type: ignore[assignment]  # arguments need not be hashable
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _called, (self.change.__module__, self.change.__qualname__, self.arguments)
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={value!r:.80}' for key, value in self.arguments.items())})"
 
@@ -107,6 +111,14 @@ class FieldUpdate:
     __hash__ = None  # type: ignore[assignment]  # arguments need not be hashable
 
     __repr__ = BoundUpdate.__repr__
+
+
+def _called(module: str, name: str, arguments: dict[str, Any]) -> BoundUpdate:
+    """Return the update that calling the marked function gave; pickle finds it by its name."""
+    maker: Any = importlib.import_module(module)
+    for part in name.split("."):
+        maker = getattr(maker, part)
+    return maker(**arguments)
 
 
 def update(

@@ -13,6 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from enum import Enum
+from threading import get_ident
 from typing import Any, TypeAlias
 
 from reactivex.abc import SchedulerBase
@@ -44,17 +46,18 @@ Derive: TypeAlias = Callable[[Transition], Sequence[Event]]
 class Watcher:
     """One subscription, as the queue sees it.
 
-    ``next`` gets each transition; with ``derive``, it gets what that derives from the transition instead, and is not
-    called where that is empty.
+    ``next`` gets each transition; with ``derive``, it gets the events that this derives from the transition instead,
+    where one of the ``wanted`` types is among them.
     """
 
-    __slots__ = ("active", "complete", "derive", "label", "next", "since", "waiting")
+    __slots__ = ("active", "complete", "derive", "label", "next", "since", "waiting", "wanted")
 
-    def __init__(self, next: Callable[[Any], None], complete: Job, label: str, derive: Derive | None = None) -> None:
+    def __init__(self, next: Callable[[Any], None], complete: Job, label: str, derive: Derive | None = None, wanted: frozenset[Enum] = frozenset()) -> None:
         self.next = next
         self.complete = complete
         self.label = label
         self.derive = derive
+        self.wanted = wanted
         self.since = 0
         """Transitions up to this sequence were there before the subscription."""
         self.waiting: deque[Transition] | None = None
@@ -144,14 +147,12 @@ class Delivery:
         if pending > self._most:
             self._most = pending
         if pending > self._limit:
-            self.full = pending >= 10 * self._limit
-            if not self._overflowing:
-                self._note_overflow(pending)
+            self._fall_behind(pending)
         return self.resume()
 
     def resume(self) -> bool:
         """(locked) Make what is queued the caller's own. Returns whether the caller must now call `deliver`."""
-        deliverer, me = self._deliverer, threading.get_ident()
+        deliverer, me = self._deliverer, get_ident()
         if deliverer is None or deliverer == ~me:
             self._deliverer = ~me if self._scheduler is None else _SCHEDULED
             self._own = self._queued
@@ -160,7 +161,10 @@ class Delivery:
             self._own = self._queued
         return False
 
-    def _note_overflow(self, pending: int) -> None:
+    def _fall_behind(self, pending: int) -> None:
+        self.full = pending >= 10 * self._limit
+        if self._overflowing:
+            return
         self._overflowing = True
         error = PendingOverflowError(
             f"{pending} transitions wait for delivery (pending_limit: {self._limit}); {self.calling} does not keep up"
@@ -237,7 +241,7 @@ class Delivery:
         """Deliver, after `add` said so: here until the own items are done, or on the scheduler."""
         if self._scheduler is not None:
             self._schedule(self._scheduler)
-        elif self._deliverer == ~threading.get_ident():
+        elif self._deliverer == ~get_ident():
             self._run(only_own=True)
 
     def _schedule(self, scheduler: SchedulerBase) -> None:
@@ -270,34 +274,25 @@ class Delivery:
         with self._lock:
             if self._deliverer != _SCHEDULED:
                 return False
-            self._deliverer = ~threading.get_ident()
+            self._deliverer = ~get_ident()
             return True
 
     def _run(self, *, only_own: bool, most: int | None = None) -> bool:
         """Deliver from the front of the queue; returns False if ``most`` items were done and there is more."""
         queue = self._queue
-        me = threading.get_ident()
-        handing_over = False
+        me = get_ident()
         last = None if most is None else self._done + most
         item: Item | None = None
         rest: Iterator[Watcher] | None = None
         try:
             self._deliverer = self._last_deliverer = me
-            while True:
-                if not queue or (only_own and self._done >= self._own) or self._done == last:
-                    with self._lock:
-                        if not queue:
-                            self._deliverer = None
-                            if not self._held_back:
-                                self._overflowing = False
-                            return True
-                        if self._done == last:
-                            self._deliverer = _SCHEDULED
-                            return False
-                        if only_own and self._done >= self._own:
-                            handing_over = True
-                            self._deliverer = _SCHEDULED
-                            break
+            while queue or not self._stopped(me):
+                if (only_own and self._done >= self._own) or self._done == last:
+                    self._deliverer = _SCHEDULED
+                    item = None
+                    if only_own:
+                        self._hand_over()
+                    return only_own
                 item = queue[0]
                 rest = self._rest_of(item)
                 if isinstance(item, Transition):
@@ -310,23 +305,43 @@ class Delivery:
                 queue.popleft()
                 rest = None
                 self._done += 1
-            item = None
-            self._hand_over()
         except BaseException:
             # What is left of this item is delivered by the next call, from where this one was torn out of it.
             if item is not None and rest is not None:
                 torn, self._torn = self._torn, None
                 self._cursor = (item, rest if torn is None else itertools.chain((torn,), rest))
             with self._lock:
-                if self._deliverer == me or (handing_over and self._deliverer == _SCHEDULED):
+                if self._deliverer in (me, _SCHEDULED):
                     self._deliverer = None
             raise
+        return True
+
+    def _stopped(self, me: int) -> bool:
+        """Stop delivering, the queue being empty; False if somebody added to it at the last moment.
+
+        Who adds before ``_deliverer`` is None relies on this thread; who adds after it delivers for himself.
+        """
+        self._deliverer = None
+        if self._queue:
+            with self._lock:
+                if self._queue and self._deliverer is None:
+                    self._deliverer = me
+                    return False
+        elif self._overflowing and not self._held_back:
+            self._overflowing = False
         return True
 
     def _deliver_transition(self, transition: Transition, watchers: Iterator[Watcher]) -> None:
         self._current = sequence = transition.sequence
         derived: Sequence[Event] | None = None
+        types: set[Enum] = set()
         for watcher in watchers:
+            if watcher.derive is not None:
+                if derived is None:
+                    derived = self._derived(watcher, transition)
+                    types = {event.type for event in derived}
+                if not derived or types.isdisjoint(watcher.wanted):
+                    continue
             if watcher.since >= sequence or not watcher.active:
                 continue
             if watcher.waiting is not None:
@@ -334,26 +349,27 @@ class Delivery:
                 continue
             self.calling = watcher.label
             try:
-                if watcher.derive is None:
-                    watcher.next(transition)
-                    continue
-                if derived is None:
-                    derived = watcher.derive(transition)
-                if derived:
-                    watcher.next(derived)
+                watcher.next(transition if watcher.derive is None else derived)
             except Exception as error:
                 self.report(watcher.label, error)
             except BaseException:
-                self._torn = (
-                    watcher if watcher.derive else None
-                )  # it may have had some of the events: it is asked again
+                self._torn = watcher if watcher.derive else None  # it may have had some of the events only
                 raise
+
+    def _derived(self, watcher: Watcher, transition: Transition) -> Sequence[Event]:
+        try:
+            return () if watcher.derive is None else watcher.derive(transition)
+        except Exception as error:
+            self.report("the rules of events", error)
+            return ()
 
     def _rest_of(self, item: Item) -> Iterator[Watcher]:
         """Return the watchers that have not seen ``item`` yet."""
-        cursor, self._cursor = self._cursor, None
-        if cursor is not None and cursor[0] is item:
-            return cursor[1]
+        cursor = self._cursor
+        if cursor is not None:
+            self._cursor = None
+            if cursor[0] is item:
+                return cursor[1]
         if type(item) is Transition:
             return iter(self.watchers)
         return iter(self._error_watchers if type(item) is ErrorReport else ())
@@ -391,7 +407,7 @@ class Delivery:
         Waits for another deliverer up to ``timeout`` seconds. Called by the deliverer itself, it does not wait: it
         returns None, and the deliverer will do it.
         """
-        me = threading.get_ident()
+        me = get_ident()
         with self._lock:
             mine = self.add(self._complete)
             if self._deliverer == _SCHEDULED and self._delivers_here():
@@ -411,7 +427,7 @@ class Delivery:
     def _delivers_here(self) -> bool:
         """Whether the calling thread may deliver in place of the scheduler: waiting for it would be for ever."""
         scheduler = self._scheduler
-        if scheduler is None or self._last_deliverer == threading.get_ident():
+        if scheduler is None or self._last_deliverer == get_ident():
             return True
         if isinstance(scheduler, AsyncIOScheduler):
             return _running_loop() is vars(scheduler).get("_loop", scheduler)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import Enum
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from reactivex import abc
@@ -122,9 +123,9 @@ class Store:
                 raise ClosedError(f"{_named(update)} came after the manager was closed")
             if delivery.full:
                 delivery.refuse_overflow()
-            self._busy = True
             try:
-                started = time.perf_counter()
+                self._busy = True
+                started = perf_counter()
                 before = self._state
                 at = self._now()
                 if at < before.last_activity_at:  # a loaded state may come from a clock that was ahead
@@ -139,7 +140,7 @@ class Store:
                         mine = delivery.add(Transition(self._sequence, before, after, update, at))
                 elif delivery.interrupted:
                     mine = delivery.resume()
-                seconds = time.perf_counter() - started
+                seconds = perf_counter() - started
                 self._timed += 1
                 self._total_seconds += seconds
                 if seconds > self._longest_seconds:
@@ -166,13 +167,14 @@ class Store:
         label: str,
         complete: Callable[[], None] | None = None,
         derive: Callable[[Transition], Sequence[Event]] | None = None,
+        wanted: frozenset[Enum] = frozenset(),
     ) -> abc.DisposableBase:
         """Call ``next`` with every transition from now on; `Delivery` says where it runs.
 
-        With ``derive`` (the same function for all watchers that have one), ``next`` gets what it derives, unless that
-        is empty; it runs once per transition for all of them.
+        With ``derive`` (the same function for all watchers that have one), ``next`` gets the events that it derives,
+        where one of the ``wanted`` types is among them; it runs once per transition for all of them.
         """
-        watcher = Watcher(next, complete or _nothing, label, derive)
+        watcher = Watcher(next, complete or _nothing, label, derive, wanted)
         with self._lock:
             watcher.since = self._sequence
             ended = self.delivery.ended
