@@ -60,7 +60,7 @@ first_python() {
 
 if [ -n "${PYTHON:-}" ]; then
     python=$(first_python 11 99 "$PYTHON")
-    [ -n "$python" ] || fail "PYTHON=$PYTHON is no Python 3.11 or newer (it says: $(version_of "$PYTHON"))"
+    [ -n "$python" ] || fail "PYTHON=$PYTHON is no Python 3.11 or newer; it is $(version_of "$PYTHON" | grep . || echo "none at all")."
 else
     names=(python3 python3.13 python3.12 python3.11 python3.14 python3.15 python)
     python=$(first_python 11 13 "${names[@]}")  # for these there are wheels of everything

@@ -36,6 +36,7 @@ Item: TypeAlias = "Transition | ErrorReport | Job"
 
 # Who delivers is told by a thread's ident; by its complement (~ident) as long as that thread has not begun: if Ctrl-C
 # comes in between, its next `add` claims the task again.
+_NO_TYPES: frozenset[Enum] = frozenset()
 _SCHEDULED = -1  # in place of a thread's ident: some other thread will deliver, and has not begun
 _BATCH = 1000  # how much is delivered in one go on a scheduler, so that an event loop stays alive
 
@@ -50,7 +51,7 @@ class Watcher:
     where one of the ``wanted`` types is among them.
     """
 
-    __slots__ = ("active", "complete", "derive", "label", "next", "since", "waiting", "wanted")
+    __slots__ = ("active", "complete", "derive", "label", "next", "of_state", "since", "waiting", "wanted")
 
     def __init__(self, next: Callable[[Any], None], complete: Job, label: str, derive: Derive | None = None, wanted: frozenset[Enum] = frozenset()) -> None:
         self.next = next
@@ -58,6 +59,8 @@ class Watcher:
         self.label = label
         self.derive = derive
         self.wanted = wanted
+        self.of_state = False
+        """Whether ``next`` gets the state after the transition, in place of the transition."""
         self.since = 0
         """Transitions up to this sequence were there before the subscription."""
         self.waiting: deque[Transition] | None = None
@@ -87,6 +90,9 @@ class Delivery:
         self._limit = limit
         self.watchers: tuple[Watcher, ...] = ()
         self._error_watchers: tuple[Watcher, ...] = ()
+        self._plain_watchers: tuple[Watcher, ...] = ()
+        """Those of ``watchers`` who look at transitions, not at events: enough for a transition without events."""
+        self._derive: Derive | None = None
         self._queue: deque[Item] = deque()
         self._cursor: tuple[Item, Iterator[Watcher]] | None = None
         self._torn: Watcher | None = None
@@ -192,6 +198,11 @@ class Delivery:
     def watch(self, watcher: Watcher) -> None:
         """(locked) Deliver to ``watcher`` all transitions that come from now on."""
         self.watchers = (*self.watchers, watcher)
+        self._sort_watchers()
+
+    def _sort_watchers(self) -> None:
+        self._plain_watchers = tuple(watcher for watcher in self.watchers if watcher.derive is None)
+        self._derive = next((watcher.derive for watcher in self.watchers if watcher.derive is not None), None)
 
     def watch_errors(self, watcher: Watcher) -> None:
         """(locked) Deliver to ``watcher`` all reports that come from now on."""
@@ -203,6 +214,7 @@ class Delivery:
         with self._lock:
             # By `active`: a finaliser that forgets another one may have run while this tuple was being made.
             self.watchers = tuple(other for other in self.watchers if other.active)
+            self._sort_watchers()
             self._error_watchers = tuple(other for other in self._error_watchers if other.active)
             if watcher.waiting:
                 self._held_back -= len(watcher.waiting)
@@ -229,7 +241,7 @@ class Delivery:
             if watcher.active:
                 self.calling, self._current = watcher.label, transition.sequence
                 try:
-                    watcher.next(transition)
+                    watcher.next(transition.after)  # only states have a first value
                 except Exception as error:
                     self.report(watcher.label, error)
         if self.ended:
@@ -242,7 +254,7 @@ class Delivery:
         if self._scheduler is not None:
             self._schedule(self._scheduler)
         elif self._deliverer == ~get_ident():
-            self._run(only_own=True)
+            self._run(True)
 
     def _schedule(self, scheduler: SchedulerBase) -> None:
         try:
@@ -262,12 +274,12 @@ class Delivery:
             self._run_on(scheduler)
 
     def _run_on(self, scheduler: SchedulerBase) -> None:
-        if self._claim() and not self._run(only_own=False, most=_BATCH):
+        if self._claim() and not self._run(False, _BATCH):
             self._schedule(scheduler)
 
     def _run_on_thread(self) -> None:
         if self._claim():
-            self._run(only_own=False)
+            self._run(False)
 
     def _claim(self) -> bool:
         """Become the one who delivers, if nobody has begun; `close` may have been quicker."""
@@ -277,7 +289,7 @@ class Delivery:
             self._deliverer = ~get_ident()
             return True
 
-    def _run(self, *, only_own: bool, most: int | None = None) -> bool:
+    def _run(self, only_own: bool, most: int | None = None) -> bool:
         """Deliver from the front of the queue; returns False if ``most`` items were done and there is more."""
         queue = self._queue
         me = get_ident()
@@ -294,10 +306,12 @@ class Delivery:
                         self._hand_over()
                     return only_own
                 item = queue[0]
-                rest = self._rest_of(item)
                 if isinstance(item, Transition):
-                    self._deliver_transition(item, rest)
+                    events = () if self._derive is None else self._events_of(item)
+                    rest = self._rest_of(item, self.watchers if events else self._plain_watchers)
+                    self._deliver_transition(item, rest, events)
                 elif isinstance(item, ErrorReport):
+                    rest = self._rest_of(item, self._error_watchers)
                     for watcher in rest:
                         self._call_with_report(watcher, item)
                 else:
@@ -331,48 +345,46 @@ class Delivery:
             self._overflowing = False
         return True
 
-    def _deliver_transition(self, transition: Transition, watchers: Iterator[Watcher]) -> None:
+    def _deliver_transition(
+        self, transition: Transition, watchers: Iterator[Watcher], events: Sequence[Event]
+    ) -> None:
         self._current = sequence = transition.sequence
-        derived: Sequence[Event] | None = None
-        types: set[Enum] = set()
+        types = {event.type for event in events} if events else _NO_TYPES
         for watcher in watchers:
-            if watcher.derive is not None:
-                if derived is None:
-                    derived = self._derived(watcher, transition)
-                    types = {event.type for event in derived}
-                if not derived or types.isdisjoint(watcher.wanted):
-                    continue
             if watcher.since >= sequence or not watcher.active:
+                continue
+            if watcher.derive is not None and types.isdisjoint(watcher.wanted):
                 continue
             if watcher.waiting is not None:
                 self._hold_back(watcher, transition)
                 continue
             self.calling = watcher.label
             try:
-                watcher.next(transition if watcher.derive is None else derived)
+                if watcher.derive is not None:
+                    watcher.next(events)
+                else:
+                    watcher.next(transition.after if watcher.of_state else transition)
             except Exception as error:
                 self.report(watcher.label, error)
             except BaseException:
                 self._torn = watcher if watcher.derive else None  # it may have had some of the events only
                 raise
 
-    def _derived(self, watcher: Watcher, transition: Transition) -> Sequence[Event]:
+    def _events_of(self, transition: Transition) -> Sequence[Event]:
         try:
-            return () if watcher.derive is None else watcher.derive(transition)
+            return () if self._derive is None else self._derive(transition)
         except Exception as error:
             self.report("the rules of events", error)
             return ()
 
-    def _rest_of(self, item: Item) -> Iterator[Watcher]:
-        """Return the watchers that have not seen ``item`` yet."""
+    def _rest_of(self, item: Item, watchers: tuple[Watcher, ...]) -> Iterator[Watcher]:
+        """Return those of the watchers that have not seen ``item`` yet."""
         cursor = self._cursor
         if cursor is not None:
             self._cursor = None
             if cursor[0] is item:
                 return cursor[1]
-        if type(item) is Transition:
-            return iter(self.watchers)
-        return iter(self._error_watchers if type(item) is ErrorReport else ())
+        return iter(watchers)
 
     def _hand_over(self) -> None:
         try:
@@ -419,7 +431,7 @@ class Delivery:
                 if self.interrupted:  # the scheduler refuses: better here than never
                     self._deliverer = ~me
         if self._deliverer == ~me:
-            self._run(only_own=False)
+            self._run(False)
         if within and not self.completed.is_set():
             return None
         return self.completed.wait(timeout)

@@ -5,18 +5,15 @@ No function here reads a clock or makes an id: both come with the signal, or wit
 
 from __future__ import annotations
 
-from voxrx.updates.conversation import audio_changed, changed, connection_changed, metrics_changed
+from voxrx.updates.conversation import changed
 from voxrx.updates.from_signals import update_of
 from voxrx.updates.messages import message_added, message_updated
 from voxrx.updates.turns import turn_completed, turn_interrupted, turn_started
 
 __all__ = (
-    "audio_changed",
     "changed",
-    "connection_changed",
     "message_added",
     "message_updated",
-    "metrics_changed",
     "turn_completed",
     "turn_interrupted",
     "turn_started",

@@ -1,4 +1,4 @@
-"""Updates of the root, and of single parts, field by field."""
+"""The update of the root, field by field."""
 
 from __future__ import annotations
 
@@ -7,26 +7,11 @@ from typing import Any
 from voxrx.errors import FieldValueError
 from voxrx.records import FieldUpdate
 
-__all__ = ("audio_changed", "changed", "connection_changed", "metrics_changed")
+__all__ = ("changed",)
 
 
 def changed(changes: dict[str, Any]) -> FieldUpdate:
-    """Set fields of the state."""
+    """Set fields of the state, but for the time of its last activity."""
     if "last_activity_at" in changes:
         raise FieldValueError("ConversationState.last_activity_at is written by the store, at each commit")
     return FieldUpdate("", changes)
-
-
-def connection_changed(changes: dict[str, Any]) -> FieldUpdate:
-    """Set fields of ``state.connection``."""
-    return FieldUpdate("connection", changes)
-
-
-def audio_changed(changes: dict[str, Any]) -> FieldUpdate:
-    """Set fields of ``state.audio``."""
-    return FieldUpdate("audio", changes)
-
-
-def metrics_changed(changes: dict[str, Any]) -> FieldUpdate:
-    """Set fields of ``state.metrics``."""
-    return FieldUpdate("metrics", changes)
