@@ -392,6 +392,4 @@ def test_what_the_engine_cannot_use_is_refused_by_name(clock: VirtualClock) -> N
     with pytest.raises(FieldTypeError, match="audio_input"):
         VoxEngine(Echo(clock), audio_input=42)  # type: ignore[arg-type]
     with pytest.raises(FieldValueError, match="VirtualClock"):
-        VoxEngine(
-            Echo(clock), audio_input=audio.audio_file("x.wav", realtime=False), manager=StateManager()
-        )
+        VoxEngine(Echo(clock), audio_input=audio.audio_file("x.wav", realtime=False), manager=StateManager())

@@ -31,6 +31,8 @@ Run = Callable[[argparse.Namespace], int]
 
 FAILED, USAGE, STOPPED = 1, 2, 130
 
+_ANSWERS_HZ = 22_050  # the rate of the local voice; a file without answers needs one, too
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: that of the process), and return the exit code."""
@@ -124,7 +126,11 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     answers, state_file, picture = _output_files(arguments.output, source)
     watch = SystemClock()
     began = watch.monotonic()
-    engine = VoxEngine("local", audio_input=audio_file(source, realtime=realtime), audio_output=wav_writer(answers, sample_rate=22_050))
+    engine = VoxEngine(
+        "local",
+        audio_input=audio_file(source, realtime=realtime),
+        audio_output=wav_writer(answers, sample_rate=_ANSWERS_HZ),
+    )
     collector = TimelineCollector(engine)
     stopped = False
     try:

@@ -115,9 +115,7 @@ def _evolve(head: str, fields: Mapping[str, RecordField], stamp: str | None, *, 
     return lines + _filled("_cls", {name: name for name in fields}, has_invariants=has_invariants)
 
 
-def _stamped_with(
-    part: str, fields: Mapping[str, RecordField], stamp: str, *, has_invariants: bool
-) -> list[str]:
+def _stamped_with(part: str, fields: Mapping[str, RecordField], stamp: str, *, has_invariants: bool) -> list[str]:
     """Return the source of ``stamped`` for one part: the commonest commit, at half the cost."""
     lines = [f"def _stamped_{part}(_self, {stamp}, {part}, /):", f"    if {part} is _self.{part}: return _self"]
     lines.append(f"    {_accept(part, fields[part])}")

@@ -53,7 +53,14 @@ class Watcher:
 
     __slots__ = ("active", "complete", "derive", "label", "next", "of_state", "since", "waiting", "wanted")
 
-    def __init__(self, next: Callable[[Any], None], complete: Job, label: str, derive: Derive | None = None, wanted: frozenset[Enum] = frozenset()) -> None:
+    def __init__(
+        self,
+        next: Callable[[Any], None],
+        complete: Job,
+        label: str,
+        derive: Derive | None = None,
+        wanted: frozenset[Enum] = frozenset(),
+    ) -> None:
         self.next = next
         self.complete = complete
         self.label = label
@@ -345,9 +352,7 @@ class Delivery:
             self._overflowing = False
         return True
 
-    def _deliver_transition(
-        self, transition: Transition, watchers: Iterator[Watcher], events: Sequence[Event]
-    ) -> None:
+    def _deliver_transition(self, transition: Transition, watchers: Iterator[Watcher], events: Sequence[Event]) -> None:
         self._current = sequence = transition.sequence
         types = {event.type for event in events} if events else _NO_TYPES
         for watcher in watchers:
@@ -456,6 +461,7 @@ class Delivery:
                 self.ended = True
                 watcher = next(iter(self.watchers or self._error_watchers), None)
                 if watcher is None:
+                    self._sort_watchers()
                     break
                 self.watchers, self._error_watchers = (
                     (self.watchers[1:], self._error_watchers) if self.watchers else ((), self._error_watchers[1:])
