@@ -116,6 +116,7 @@ _FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         "tokens_used": counts,
         "estimated_cost_usd": amounts,
         "response_count": counts,
+        "usage_reports": st.lists(ids, max_size=3),
     },
     Message: {
         "id": ids,
@@ -137,7 +138,6 @@ _FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         "audio_ms": amounts,
         "played_ms": amounts,
         "error": _maybe(texts),
-        "usage_id": _maybe(texts),
     },
     CustomMood: {
         "name": texts,

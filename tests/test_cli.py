@@ -206,7 +206,7 @@ def test_the_summary_of_the_demo_is_that_of_its_state(demo: Demo) -> None:
     assert summary["files"] == str(demo.folder / "answers.wav")
 
 
-def test_silence_has_no_answers_and_old_ones_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silence_has_no_answers_and_old_ones_are_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
     out = tmp_path / "out"
     out.mkdir()
@@ -218,7 +218,8 @@ def test_silence_has_no_answers_and_old_ones_are_removed(tmp_path: Path, capsys:
     assert (code, err) == (0, [])
     assert shown[1] == "turns           0 completed, 0 interrupted"
     assert not any("user:" in line for line in shown)
-    assert {path.name for path in out.iterdir()} == {"conversation.json", "timeline.png"}
+    assert {path.name for path in out.iterdir()} == {"answers.wav", "conversation.json", "timeline.png"}
+    assert soundfile.info(out / "answers.wav").frames == 0
 
 
 def test_without_matplotlib_all_else_is_there_and_it_says_what_to_install(

@@ -130,7 +130,9 @@ def test_speech_outside_the_grammar_is_said_back_and_not_guessed(converse: Conve
 
     (transcript,) = conversation.of(UserTranscript)
     assert "football match last night" in transcript.text
-    assert conversation.text(ended.response_id).startswith(f'I heard "{transcript.text}", which I cannot do.')
+    beginning = " ".join(transcript.text.split()[:4])
+    assert conversation.text(ended.response_id).startswith(f'I heard "{beginning}')
+    assert conversation.text(ended.response_id).endswith("which I cannot do.")
 
 
 @requires_speech

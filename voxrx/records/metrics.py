@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from voxrx.records.fields import field
 from voxrx.records.record import Record
 
@@ -30,3 +32,5 @@ class ConversationMetrics(Record):
 
     response_count: int = field(default=0, at_least=0)
     """How many response times the average is over."""
+    usage_reports: Sequence[str] = ()
+    """The ids of the last usage reports that were counted, so that none counts twice."""

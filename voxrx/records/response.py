@@ -24,5 +24,3 @@ class ResponseState(Record):
     played_ms: float = field(default=0.0, at_least=0)
     """How much of it was played."""
     error: str | None = None
-    usage_id: str | None = None
-    """The last usage report that was counted."""

@@ -30,7 +30,7 @@ from voxrx.store.delivery import Delivery, Watcher
 from voxrx.store.streams import StateStream, Stream
 
 # What a NamedTuple's constructor comes to, at half the cost.
-make_transition = cast("Callable[[type[Transition], tuple[object, ...]], Transition]", tuple.__new__)
+make_transition = cast("Callable[[type[Transition], tuple[object, ...]], Transition]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 __all__ = ("Store", "StoreReading", "UpdateFunction", "advanced")
 

@@ -39,6 +39,9 @@ __all__ = (
 _ROUNDING_MS = 0.5  # less than what is left to be heard is no sound, but a sum of floats
 
 
+_USAGE_REPORTS = 32
+
+
 @update
 def user_said(
     state: ConversationState,
@@ -109,8 +112,7 @@ def response_started(
     if state.current_turn is None or state.current_turn.id != turn_id:
         turn_id = turn_id if turns_of(state).position(turn_id) is None else response_id
         state = opened(closed(state, at), Turn(id=turn_id, started_at=at))
-    counted = None if state.response is None else state.response.usage_id
-    response = ResponseState(id=response_id, message_id=message_id, turn_id=turn_id, started_at=at, usage_id=counted)
+    response = ResponseState(id=response_id, message_id=message_id, turn_id=turn_id, started_at=at)
     return state.evolve(response=response, status=ConversationStatus.RESPONDING)
 
 
@@ -223,15 +225,14 @@ def usage_reported(
     state: ConversationState, at: datetime, /, *, usage_id: str, tokens: int = 0, audio_seconds: float = 0.0
 ) -> dict[str, Any]:
     """An answer consumed so much; the same report again changes nothing."""
-    response = state.response
-    if response is not None and response.usage_id == usage_id:
-        return {}
     metrics = state.metrics
+    if usage_id in metrics.usage_reports:
+        return {}
     return {
-        "response": None if response is None else response.evolve(usage_id=usage_id),
         "metrics": metrics.evolve(
             tokens_used=metrics.tokens_used + tokens,
             audio_seconds_used=metrics.audio_seconds_used + audio_seconds,
+            usage_reports=(*metrics.usage_reports[1 - _USAGE_REPORTS :], usage_id),
         ),
     }
 
