@@ -17,8 +17,9 @@ there after ``import voxrx``; each is loaded when it is first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from voxrx.lazy import lazily
 
 if TYPE_CHECKING:
     from voxrx import audio, clock, demo, derived, display, errors, operators, persistence, providers, records, testing
@@ -140,15 +141,4 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> object:
-    if name in _PARTS:
-        return importlib.import_module(f"voxrx.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'voxrx' has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"voxrx.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted((*__all__, "__version__"))
+__getattr__, __dir__ = lazily(__name__, _MODULES | dict.fromkeys(_PARTS, ""))

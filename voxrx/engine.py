@@ -488,21 +488,7 @@ class VoxEngine:
 
     def _here(self, action: Callable[[], None]) -> None:
         """Run ``action`` on the engine's thread: at once if this is it, else soon; time waits for it."""
-        if self._runtime.loop_thread.on_thread():
-            action()
-            return
-        work = self._clock.work()
-
-        def run() -> None:
-            try:
-                action()
-            finally:
-                work.finish()
-
-        try:
-            self._loop.call_soon_threadsafe(run)
-        except RuntimeError:  # the loop was closed
-            work.finish()
+        self._runtime.loop_thread.run(action, self._clock)
 
     async def _on_engine(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the engine's loop, and wait until what it changed has been delivered."""

@@ -135,6 +135,27 @@ class LoopThread:
         """Whether the caller runs on this loop's thread."""
         return self._thread is threading.current_thread()
 
+    def run(self, action: Callable[[], None], clock: Clock) -> None:
+        """Run ``action`` on the loop's thread: at once if this is it, else soon, and the clock's time waits for it.
+
+        After ``close`` it does nothing.
+        """
+        if self.on_thread():
+            action()
+            return
+        work = clock.work()
+
+        def run() -> None:
+            try:
+                action()
+            finally:
+                work.finish()
+
+        try:
+            self.loop.call_soon_threadsafe(run)
+        except RuntimeError:  # it was closed
+            work.finish()
+
     @property
     def thread(self) -> threading.Thread | None:
         """The thread, once it has started."""

@@ -11,8 +11,9 @@ modules load soundfile and soxr when a file is opened or a rate converted.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from voxrx.lazy import lazily
 
 if TYPE_CHECKING:
     from voxrx.audio.activity import (
@@ -62,13 +63,4 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _MODULES)

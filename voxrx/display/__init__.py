@@ -13,8 +13,9 @@ modules load them when something is drawn.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from voxrx.lazy import lazily
 
 if TYPE_CHECKING:
     from voxrx.display.collector import TimelineCollector
@@ -34,13 +35,4 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _MODULES)

@@ -5,8 +5,9 @@ Each factory is loaded when it is first asked for, and what it needs when it is 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from voxrx.lazy import lazily
 
 if TYPE_CHECKING:
     from voxrx.providers.grammar import Grammar, Match
@@ -58,15 +59,4 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    try:
-        module = _MODULES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _MODULES)

@@ -152,21 +152,7 @@ class _Connection:
 
     def _on_loop(self, action: Callable[[], None]) -> None:
         """Run ``action`` on the loop's thread; time stands still until it has run."""
-        if self._loop_thread.on_thread():
-            action()
-            return
-        work = self._clock.work()
-
-        def run() -> None:
-            try:
-                action()
-            finally:
-                work.finish()
-
-        try:
-            self._loop.call_soon_threadsafe(run)
-        except RuntimeError:  # the loop was closed, and the connection with it
-            work.finish()
+        self._loop_thread.run(action, self._clock)
 
     def _emit(self, signal: Signal) -> None:
         if not self._silent:
