@@ -16,8 +16,10 @@ a handler's own event loop lets the handler run too late, and will overflow its 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from enum import Enum
@@ -36,6 +38,8 @@ from voxrx.runtime import Runtime, left_thread
 __all__ = ("EventStream", "Events", "Handler", "Watch")
 
 QUEUE_SIZE = 1024
+_LINGER_SECONDS = 0.0005
+"""How long the handlers' thread waits for more before it sleeps; events that come meanwhile wait that long."""
 
 Handler = Callable[[Event], object]
 """A plain function of an event, or an ``async`` one."""
@@ -328,28 +332,43 @@ class _PlainHandlers:
         return settled.wait(timeout)
 
     def queue(self, handler: Handler, label: str) -> Callable[[Event, Wanted], None]:
+        waiting = self._waiting
+
         def put(event: Event, wanted: Wanted) -> None:
-            with self._lock:
-                full = len(self._waiting) >= QUEUE_SIZE
-                if full:
-                    self._waiting.popleft()
-                self._waiting.append((handler, label, event, wanted))
-                wake, self._scheduled = not self._scheduled, True
-            if full:
+            # Without the lock, which the handlers' thread would hold while it waits for the interpreter: one thread
+            # delivers at a time, and appending to a deque is atomic.
+            if len(waiting) >= QUEUE_SIZE:
+                with contextlib.suppress(IndexError):
+                    waiting.popleft()
                 self._overflow.drop()
-            if wake:
+            waiting.append((handler, label, event, wanted))
+            if not self._scheduled and self._claim():
                 self._runtime.handlers.submit(self._run)
 
         return put
 
+    def _claim(self) -> bool:
+        """Make it so that a job is scheduled; returns whether the caller has to be, or to submit, it."""
+        with self._lock:
+            claimed, self._scheduled = not self._scheduled, True
+        return claimed
+
     def _run(self) -> None:
+        lingered = False
         while True:
-            with self._lock:
-                if not self._waiting:
-                    self._scheduled = False
-                    self._overflow.cleared()
-                    return
+            try:
                 handler, label, event, wanted = self._waiting.popleft()
+            except IndexError:
+                if not lingered:  # waking this thread costs the updater more than a whole update
+                    lingered = True
+                    time.sleep(_LINGER_SECONDS)
+                    continue
+                self._overflow.cleared()
+                self._scheduled = False  # who adds from here on, schedules
+                if not self._waiting or not self._claim():
+                    return
+                continue
+            lingered = False
             if wanted():
                 self._call(handler, label, event)
 
