@@ -684,3 +684,12 @@ def test_custom_states_make_events_too(clock: VirtualClock) -> None:
         manager.update(session_id="s")
 
     assert [event.sequence for event in seen] == [1]
+
+
+async def test_waiting_for_an_event_can_be_a_task() -> None:
+    with StateManager() as manager:
+        task = asyncio.create_task(manager.events.wait_for(EventType.STATE_CHANGED, timeout=20))
+
+        manager.update(status=Status.CONNECTED)
+
+        assert (await task).type is EventType.STATE_CHANGED

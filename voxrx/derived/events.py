@@ -20,8 +20,9 @@ import contextlib
 import inspect
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, cast
@@ -137,8 +138,8 @@ class Events:
         *,
         timeout: float | None = None,
         where: Callable[[Event], bool] | None = None,
-    ) -> Awaitable[Event]:
-        """Return an awaitable for the next event of this type, counted from this call.
+    ) -> Coroutine[Any, Any, Event]:
+        """Return a coroutine for the next event of this type, counted from this call.
 
         Args:
             type: The event to wait for.
@@ -150,7 +151,10 @@ class Events:
             ClosedError: If the manager was closed first.
             NoLoopError: If no event loop is running here.
         """
-        return _Waiting(self.stream(type), type, timeout, where, self._clock)
+        stream = self.stream(type)
+        waiting = _next_event(stream, type, timeout, where, self._clock)
+        weakref.finalize(waiting, stream.close).atexit = False  # one that is never awaited does not listen for ever
+        return waiting
 
     def settle(self, timeout: float) -> bool:
         """Wait until the plain handlers have had all events so far; returns whether they have. Not for handlers."""
@@ -514,49 +518,30 @@ class EventStream(AsyncIterator[Event]):
             self._loop.call_soon_threadsafe(self._woken.set)
 
 
-class _Waiting(Awaitable[Event]):
-    """What `Events.wait_for` returns."""
+async def _next_event(
+    stream: EventStream, type: Enum, timeout: float | None, where: Callable[[Event], bool] | None, clock: Clock
+) -> Event:
+    timed_out = False
 
-    def __init__(
-        self,
-        stream: EventStream,
-        type: Enum,
-        timeout: float | None,
-        where: Callable[[Event], bool] | None,
-        clock: Clock,
-    ) -> None:
-        self._stream = stream
-        self._type = type
-        self._timeout = timeout
-        self._where = where
-        self._clock = clock
+    def give_up(*_: object) -> None:
+        nonlocal timed_out
+        timed_out = True
+        stream.close()
 
-    def __await__(self) -> Generator[Any, None, Event]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> Event:
-        timed_out = False
-
-        def give_up(*_: object) -> None:
-            nonlocal timed_out
-            timed_out = True
-            self._stream.close()
-
-        timer: abc.DisposableBase | None = None
-        if self._timeout is not None:
-            scheduler = self._clock.scheduler_on(asyncio.get_running_loop())
-            timer = scheduler.schedule_relative(self._timeout, give_up)
-        try:
-            async for event in self._stream:
-                if self._where is None or self._where(event):
-                    return event
-        finally:
-            self._stream.close()
-            if timer is not None:
-                timer.dispose()
-        if timed_out:
-            raise EventTimeoutError(f"no {self._type.name} within {self._timeout} s")
-        raise ClosedError(f"the manager was closed before there was a {self._type.name}")
+    timer: abc.DisposableBase | None = None
+    if timeout is not None:
+        timer = clock.scheduler_on(asyncio.get_running_loop()).schedule_relative(timeout, give_up)
+    try:
+        async for event in stream:
+            if where is None or where(event):
+                return event
+    finally:
+        stream.close()
+        if timer is not None:
+            timer.dispose()
+    if timed_out:
+        raise EventTimeoutError(f"no {type.name} within {timeout} s")
+    raise ClosedError(f"the manager was closed before there was a {type.name}")
 
 
 def _running_loop(what: str) -> asyncio.AbstractEventLoop:

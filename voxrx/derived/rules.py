@@ -99,7 +99,8 @@ def _connection_established(before: ConnectionState, after: ConnectionState) -> 
 
 
 def _connection_lost(before: ConnectionState, after: ConnectionState) -> Found:
-    if before.is_connected and not after.is_connected and after.disconnect_reason in _UNASKED:
+    told_why = before.disconnect_reason is not after.disconnect_reason
+    if before.is_connected and not after.is_connected and told_why and after.disconnect_reason in _UNASKED:
         return ({"provider": after.provider, "error": after.last_error},)
     return ()
 

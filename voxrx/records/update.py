@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import wraps
@@ -59,6 +60,8 @@ class BoundUpdate:
             return result if result is state else result.evolve(last_activity_at=at)
         if isinstance(result, Mapping):
             return state.stamped(at, **cast("Mapping[str, Any]", result))
+        if inspect.iscoroutine(result):
+            result.close()
         raise InvalidUpdateError(f"{self!r} must return the fields to set, or a state; got {result!r:.200}")
 
     def __call__(self, state: ConversationState) -> ConversationState:
