@@ -121,7 +121,8 @@ def _called(module: str, name: str, arguments: dict[str, Any]) -> BoundUpdate:
     maker: Any = importlib.import_module(module)
     for part in name.split("."):
         maker = getattr(maker, part)
-    return maker(**arguments)
+    made: BoundUpdate = maker(**arguments)
+    return made
 
 
 def update(
