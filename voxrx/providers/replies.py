@@ -204,7 +204,7 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _JOKES = (
-    "What do you call a microphone that is shy? Muted.",
+    "What do you call a shy microphone? Muted.",
     "I told my speaker a secret. Now everybody has heard it.",
     "What do you call a talking computer without a network? Well read.",
 )

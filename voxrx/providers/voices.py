@@ -38,7 +38,7 @@ class EspeakVoice:
     """
 
     name: str = "en-us"
-    words_per_minute: int = 175
+    words_per_minute: int = 190
 
 
 class Mouth(Protocol):
