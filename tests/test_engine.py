@@ -374,6 +374,44 @@ async def test_no_thread_is_left_after_close(clock: VirtualClock) -> None:
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("voxrx")] == []
 
 
+async def test_closing_disconnects_first(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock)
+    await engine.connect()
+
+    await asyncio.to_thread(engine.close)
+
+    assert engine.conversation_state.status is ConversationStatus.DISCONNECTED
+    assert engine.conversation_state.connection.disconnect_reason is DisconnectReason.REQUESTED
+
+
+async def test_who_waits_for_an_engine_that_is_closed_is_told(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock, audio_input=Subject())
+    await engine.connect()
+    engine.start_listening()
+    waiting = asyncio.create_task(engine.finished())
+    await asyncio.sleep(0)
+
+    await asyncio.to_thread(engine.close)
+
+    with pytest.raises(ClosedError, match="closed"):
+        await waiting
+
+
+async def test_an_engine_may_be_closed_by_a_handler_of_its_events(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock)
+    closed = threading.Event()
+
+    def close(event: object) -> None:
+        engine.close()
+        closed.set()
+
+    engine.events.on(EventType.CONNECTION_ESTABLISHED, close)
+    await engine.connect()
+
+    assert await asyncio.to_thread(closed.wait, 10)
+    assert engine.state_manager.is_closed
+
+
 async def test_a_closed_engine_refuses_and_may_be_closed_again(clock: VirtualClock) -> None:
     engine = VoxEngine(Echo(clock), clock=clock)
     engine.close()

@@ -537,3 +537,10 @@ def test_the_repr_says_what_matters(manager: StateManager) -> None:
     manager.close()
 
     assert repr(manager) == "StateManager('conv_1', IDLE, 1 messages, sequence=1, closed)"
+
+
+async def test_delivered_returns_at_once_when_the_manager_is_closed() -> None:
+    manager = StateManager()
+    manager.close()
+
+    await asyncio.wait_for(manager.delivered(), 10)

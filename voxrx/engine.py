@@ -119,6 +119,7 @@ class VoxEngine:
         self._loop = self._runtime.loop
         self._scheduler = self._clock.scheduler_on(self._loop)
         self._owns_manager = manager is None
+        self._owns_clock = manager is None and clock is None
         self._manager = manager or StateManager(
             clock=self._clock,
             runtime=self._runtime,
@@ -138,6 +139,7 @@ class VoxEngine:
         self._quiet_since = self._clock.now()
         self._stirred = asyncio.Event()
         self._closing = False
+        self._over = asyncio.Event()
         self._wiring = self._wire()
         if isinstance(self._input, audio.AudioFile) and not self._input.realtime:
             asyncio.run_coroutine_threadsafe(self._drive(_virtual(self._clock)), self._loop)
@@ -283,7 +285,7 @@ class VoxEngine:
         if self._owns_manager:
             self._manager.close(timeout)
         self._runtime.close(timeout)
-        if isinstance(self._clock, SystemClock):
+        if self._owns_clock:
             self._clock.close()
 
     # --- on the engine's thread ---------------------------------------------------------------------------------
@@ -459,6 +461,7 @@ class VoxEngine:
                 await passed
             finally:
                 timer.dispose()
+        raise ClosedError("the engine was closed meanwhile")
 
     async def _drive(self, clock: VirtualClock) -> None:
         """Move the clock of a conversation that runs faster than real time, never past work that is outstanding.
@@ -466,7 +469,7 @@ class VoxEngine:
         Stands still when nothing goes on, so that a timer set for later does not fire as soon as the input ends.
         """
         with clock.listen(lambda: self._here(self._stirred.set)):
-            while not self._closing:
+            while not self._over.is_set():
                 self._stirred.clear()
                 await clock.settled()
                 due = clock.due
@@ -478,6 +481,8 @@ class VoxEngine:
                     await self._stirred.wait()
 
     async def _shut(self) -> None:
+        await self._disconnect()
+        self._over.set()
         self._stirred.set()
         self._listening.dispose()
         self._connection.dispose()
@@ -502,6 +507,11 @@ class VoxEngine:
 
         try:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(stirring(), self._loop))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closing and (task is None or not task.cancelling()):  # the engine's end, not the caller's
+                raise ClosedError("the engine was closed meanwhile") from None
+            raise
         finally:
             if not self._runtime.loop_thread.on_thread():
                 await self._manager.delivered()

@@ -192,10 +192,16 @@ class Store:
         return Disposable(lambda: self.delivery.forget(watcher))
 
     def when_delivered(self, action: Callable[[], object]) -> None:
-        """Run ``action`` when everything committed until now has been delivered, on the delivering thread."""
+        """Run ``action`` when everything committed until now has been delivered, on the delivering thread.
+
+        After the end, when nobody delivers any more, it runs here and now.
+        """
         with self._lock:
-            mine = self.delivery.add(action)
-        if mine:
+            ended = self.delivery.ended
+            mine = not ended and self.delivery.add(action)
+        if ended:
+            action()
+        elif mine:
             self.delivery.deliver()
 
     def _subscribe_states(self, observer: abc.ObserverBase[ConversationState], label: str) -> abc.DisposableBase:
