@@ -431,3 +431,69 @@ def test_what_the_engine_cannot_use_is_refused_by_name(clock: VirtualClock) -> N
         VoxEngine(Echo(clock), audio_input=42)  # type: ignore[arg-type]
     with pytest.raises(FieldValueError, match="VirtualClock"):
         VoxEngine(Echo(clock), audio_input=audio.audio_file("x.wav", realtime=False), manager=StateManager())
+
+
+async def test_a_signal_that_no_update_follows_from_is_reported_and_the_next_one_is_heard(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(Echo):
+        def handle(self, command: Command, emit: Callable[[Signal], None]) -> None:
+            emit(Signal(at=self.clock.now()))
+            super().handle(command, emit)
+
+    async with VoxEngine(Odd(clock), clock=clock) as engine:
+        reports: list[object] = []
+        engine.errors.subscribe(reports.append)
+
+        await engine.send_text("hello")
+
+        assert engine.conversation_state.message_count == 2
+        assert len(reports) == 1
+
+
+async def test_two_connects_at_once_both_return_connected(clock: VirtualClock) -> None:
+    engine = VoxEngine(Echo(clock), clock=clock)
+
+    await asyncio.gather(engine.connect(), engine.connect())
+
+    assert engine.conversation_state.connection.is_connected
+    engine.close()
+
+
+async def test_a_provider_whose_signals_end_is_lost_and_can_be_connected_again(clock: VirtualClock) -> None:
+    lines: list[Subject[Signal]] = []
+
+    def ending(commands: Observable[Command]) -> Observable[Signal]:
+        def subscribe(observer: rx.abc.ObserverBase[Signal], _: object = None) -> rx.abc.DisposableBase:
+            lines.append(Subject())
+            subscription = lines[-1].subscribe(observer)
+            lines[-1].on_next(Connected(at=clock.now(), provider="ending", connection_id="c"))
+            return subscription
+
+        return rx.create(subscribe)
+
+    engine = VoxEngine(ending, clock=clock)
+    await engine.connect()
+    lines[0].on_completed()
+    await clock.settled()
+    lost = engine.conversation_state.connection
+
+    await engine.connect()
+
+    assert (lost.is_connected, lost.disconnect_reason) == (False, DisconnectReason.LOST)
+    assert engine.conversation_state.connection.is_connected
+    engine.close()
+
+
+async def test_interrupting_an_answer_that_waits_behind_another_ends_its_turn(clock: VirtualClock) -> None:
+    echo = Echo(clock, answer_seconds=5)
+    async with VoxEngine(echo, clock=clock) as engine:
+        await engine.send_text("one")
+        emit: list[Callable[[Signal], None]] = []
+        echo.handle = lambda command, send: emit.append(send)  # type: ignore[method-assign]
+        await engine.state_manager.delivered()
+
+        await engine.interrupt()
+
+        assert engine.conversation_state.current_turn is None
+        assert engine.conversation_state.status is ConversationStatus.CONNECTED

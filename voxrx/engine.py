@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from reactivex import Observable, abc
-from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 from reactivex.subject import Subject
 
@@ -49,6 +49,7 @@ from voxrx.records.signals import (
     ListeningStarted,
     ListeningStopped,
     OutputLevel,
+    PlaybackEnded,
     ResponseAudio,
     ResponseEnded,
     Signal,
@@ -140,6 +141,8 @@ class VoxEngine:
         self._stirred = asyncio.Event()
         self._closing = False
         self._over = asyncio.Event()
+        self._connecting = asyncio.Lock()
+        self._awaited_quiet = timedelta()
         self._wiring = self._wire()
         if isinstance(self._input, audio.AudioFile) and not self._input.realtime:
             asyncio.run_coroutine_threadsafe(self._drive(_virtual(self._clock)), self._loop)
@@ -147,7 +150,7 @@ class VoxEngine:
     def _wire(self) -> CompositeDisposable:
         """Connect the stages; from here on, everything that happens is a signal."""
         return CompositeDisposable(
-            self._manager.feed(self._signals.pipe(rx.map(lambda signal: update_of(signal, played=True)))),
+            self._signals.subscribe(self._record),
             self._signals.subscribe(self._react),
             self._frames.subscribe(lambda frame: self._command(SendAudio(frame=frame))),
             self._player.signals.subscribe(self._signals.on_next),
@@ -280,6 +283,12 @@ class VoxEngine:
         if self._closing:
             return
         self._closing = True
+        if self._runtime.loop_thread.on_thread():  # it ends when it is free again
+            threading.Thread(target=self._close, args=(timeout,), name="voxrx-closing", daemon=True).start()
+        else:
+            self._close(timeout)
+
+    def _close(self, timeout: float) -> None:
         with contextlib.suppress(ClosedError, RuntimeError, TimeoutError):
             self._wait_for(self._shut(), timeout)
         if self._owns_manager:
@@ -291,13 +300,19 @@ class VoxEngine:
     # --- on the engine's thread ---------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        if self._commands is not None:
-            return
+        async with self._connecting:
+            if self._commands is None:
+                try:
+                    await self._open_connection()
+                except BaseException:
+                    self._drop_connection()
+                    raise
+
+    async def _open_connection(self) -> None:
         outcome: asyncio.Future[Signal] = self._loop.create_future()
 
         def settle(signal: Signal) -> None:
-            failed = isinstance(signal, Disconnected) and signal.reason is DisconnectReason.FAILED
-            if (failed or isinstance(signal, Connected)) and not outcome.done():
+            if isinstance(signal, Disconnected | Connected) and not outcome.done():
                 outcome.set_result(signal)
 
         self._commands = Subject()
@@ -311,7 +326,6 @@ class VoxEngine:
                 signal = Disconnected(at=self._clock.now(), reason=DisconnectReason.FAILED, error=message)
                 self._signals.on_next(signal)
         if isinstance(signal, Disconnected):
-            self._drop_connection()
             name = self._manager.state.connection.provider or self._provider
             raise ProviderError(f"cannot connect to {name}: {signal.error}")
 
@@ -324,12 +338,21 @@ class VoxEngine:
         return signals.subscribe(
             lambda signal: self._here(lambda: self._signals.on_next(signal)),
             lambda error: self._here(lambda: self._provider_failed(error)),
+            lambda: self._here(lambda: self._provider_completed(commands)),
         )
 
     def _provider_failed(self, error: Exception) -> None:
         """A provider's signals must not error; those of a plain operator may."""
         message = f"{type(error).__name__}: {error}"
         self._signals.on_next(Disconnected(at=self._clock.now(), reason=DisconnectReason.FAILED, error=message))
+
+    def _provider_completed(self, commands: Subject[Command]) -> None:
+        """A provider says that it is disconnected before its signals end; one that does not has been lost."""
+        if self._commands is commands:
+            error = "the provider's signals ended"
+            self._signals.on_next(Disconnected(at=self._clock.now(), reason=DisconnectReason.LOST, error=error))
+            self._stop_listening()
+            self._drop_connection()
 
     async def _disconnect(self) -> None:
         commands = self._commands
@@ -367,11 +390,11 @@ class VoxEngine:
         self._signals.on_next(ListeningStarted(at=self._clock.now()))
         self._heard = heard = Subject[AudioFrame]()
         heard.subscribe(self._frames.on_next)
-        heard.pipe(audio.voice_activity(clock=self._clock)).subscribe(self._signals.on_next)
+        heard.pipe(audio.voice_activity(clock=self._clock)).subscribe(self._signals.on_next, self._input_failed)
         self._listening.disposable = source.subscribe(
             lambda frame: self._here(lambda: heard.on_next(frame)),
-            lambda error: self._here(lambda: self._input_failed(error)),
-            lambda: self._here(self._stop_listening),
+            lambda error: self._here(lambda: self._input_failed(error) if self._heard is heard else None),
+            lambda: self._here(lambda: self._stop_listening() if self._heard is heard else None),
         )
 
     def _input_failed(self, error: Exception) -> None:
@@ -396,13 +419,25 @@ class VoxEngine:
 
     def _interrupt(self) -> None:
         """Stop the answer, at the player and at the provider."""
-        state = self._manager.state
-        response = state.response
         cut = self._player.flush()
         if cut is not None:
             self._command(CancelResponse(response_id=cut[0], played_ms=cut[1]))
-        elif response is not None and response.status is ResponseStatus.IN_PROGRESS:
+        state = self._manager.state
+        response = state.response
+        if response is None or (cut is not None and cut[0] == response.id):
+            return
+        if response.status is ResponseStatus.IN_PROGRESS:
             self._command(CancelResponse(response_id=response.id, played_ms=0.0))
+        elif state.current_turn is not None and state.current_turn.id == response.turn_id:  # not a sound was played
+            ended = PlaybackEnded(at=self._clock.now(), response_id=response.id, played_ms=0.0, interrupted=True)
+            self._signals.on_next(ended)
+
+    def _record(self, signal: Signal) -> None:
+        """Make an update of a signal; one that is refused is reported, and the next may be good again."""
+        try:
+            self._manager.apply(update_of(signal, played=True))
+        except Exception as error:
+            self._manager.report(f"VoxEngine, at {type(signal).__name__}", error)
 
     def _react(self, signal: Signal) -> None:
         """Do what a signal asks for; the state has it already."""
@@ -424,6 +459,11 @@ class VoxEngine:
                 self._player.play(response_id, frame)
             case ResponseEnded(response_id=response_id):
                 self._player.finish(response_id)
+            case Disconnected(reason=reason):
+                self._player.flush()
+                if reason is not DisconnectReason.LOST:  # a provider that was lost may come back by itself
+                    self._stop_listening()
+                    self._drop_connection()
             case _:
                 pass
 
@@ -450,6 +490,7 @@ class VoxEngine:
         )
 
     async def _finished(self, quiet: timedelta) -> None:
+        self._awaited_quiet = max(self._awaited_quiet, quiet)
         while not self._closing:
             remaining = self._quiet_since + quiet - self._clock.now()
             if not self._busy and remaining <= timedelta():
@@ -473,9 +514,12 @@ class VoxEngine:
                 self._stirred.clear()
                 await clock.settled()
                 due = clock.due
-                rests_at = None if self._busy else self._quiet_since + _DRIVEN_ON
+                rests_at = None if self._busy else self._quiet_since + max(_DRIVEN_ON, self._awaited_quiet)
                 if due is not None and (rests_at is None or due <= rests_at):
-                    clock.step()
+                    try:
+                        clock.step()
+                    except Exception as error:  # one bad timer must not stop time
+                        self._manager.report("a timer of the clock", error)
                     await asyncio.sleep(0)
                 else:
                     await self._stirred.wait()

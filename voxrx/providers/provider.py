@@ -171,13 +171,19 @@ class _Connection:
             return
         waiting, self._waiting = self._waiting, None
         for command in waiting or ():
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        try:
             self._session.handle(command)
+        except Exception as error:  # not to who gave the command: it is the provider that failed
+            self._emit(ErrorReported(at=self._clock.now(), message=_described(error)))
 
     def _handle(self, command: Command) -> None:
         if self._ending is not None:
             return
         if self._waiting is None:
-            self._session.handle(command)
+            self._carry_out(command)
         elif len(self._waiting) < _WAITING_COMMANDS:
             self._waiting.append(command)
         else:
@@ -192,7 +198,7 @@ class _Connection:
             self._ending = self._loop.create_task(self._close(reason, error))
 
     async def _close(self, reason: DisconnectReason, error: str | None) -> None:
-        if self._opening is not None and not self._opening.done() and reason is not DisconnectReason.FAILED:
+        if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
         await self._context.cancel_tasks()

@@ -59,7 +59,9 @@ def disconnected(
     """The connection has ended, or was never made; what was in flight ends with it."""
     state = closed(state, at)
     if state.response is not None and state.response.status is ResponseStatus.IN_PROGRESS:
-        state = state.evolve(response=state.response.evolve(status=ResponseStatus.FAILED, error=error))
+        asked = reason is DisconnectReason.REQUESTED
+        status = ResponseStatus.CANCELLED if asked else ResponseStatus.FAILED
+        state = state.evolve(response=state.response.evolve(status=status, error=error))
     connection = state.connection.evolve(
         is_connected=False,
         reconnect_attempt=0,

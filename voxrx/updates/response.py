@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from voxrx.records import (
+    SILENCE_DB,
     ConversationState,
     ConversationStatus,
     Message,
@@ -22,7 +23,7 @@ from voxrx.records import (
 )
 from voxrx.updates.messages import messages_of, replaced, turns_of, with_message
 from voxrx.updates.status import resting
-from voxrx.updates.turns import answered, closed, ended, interrupted, opened, responded, superseded
+from voxrx.updates.turns import answered, closed, ended, interrupted, opened, responded
 
 __all__ = (
     "playback_ended",
@@ -96,7 +97,7 @@ def _asked(state: ConversationState, at: datetime, turn_id: str, message: Messag
             return state
         return state.evolve(turns=turns.replaced(past, turns[past].evolve(user_message=message)))
     new = Turn(id=turn_id, user_message=message, started_at=started_at, asked_at=asked_at)
-    return opened(superseded(state, at), new)
+    return opened(closed(state, at), new)
 
 
 @update
@@ -207,7 +208,7 @@ def playback_ended(
     state: ConversationState, at: datetime, /, *, response_id: str, played_ms: float, interrupted: bool = False
 ) -> ConversationState:
     """The answer was played to its end, or cut off; its turn ends."""
-    state = state.evolve(audio=state.audio.evolve(is_playing=False, output_volume_db=-120.0))
+    state = state.evolve(audio=state.audio.evolve(is_playing=False, output_volume_db=SILENCE_DB))
     response = state.response
     if response is None or response.id != response_id:
         return state

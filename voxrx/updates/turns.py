@@ -15,7 +15,6 @@ __all__ = (
     "interrupted",
     "opened",
     "responded",
-    "superseded",
     "turn_completed",
     "turn_interrupted",
     "turn_started",
@@ -27,7 +26,7 @@ def turn_started(
     state: ConversationState, at: datetime, /, *, turn_id: str, message: Message | None
 ) -> ConversationState:
     """Open a turn with what the user said; one that is still open is kept as it is, and marked."""
-    state = superseded(state, at)
+    state = closed(state, at)
     return opened(state, Turn(id=turn_id, user_message=message, started_at=at, asked_at=at))
 
 
@@ -94,17 +93,11 @@ def interrupted(state: ConversationState, at: datetime) -> ConversationState:
 
 
 def closed(state: ConversationState, at: datetime) -> ConversationState:
-    """Return the state without an open turn: one that nobody ended is unanswered, or was cut off in its answer."""
+    """Return the state without an open turn: one that nobody ended is unanswered, or interrupted in its answer."""
     turn = state.current_turn
     if turn is None:
         return state
-    return ended(state, at, TurnStatus.INTERRUPTED if turn.assistant_message else TurnStatus.UNANSWERED)
-
-
-def superseded(state: ConversationState, at: datetime) -> ConversationState:
-    """Return the state without an open turn, because the user goes on: an answer that had begun is interrupted."""
-    turn = state.current_turn
-    return interrupted(state, at) if turn is not None and turn.assistant_message is not None else closed(state, at)
+    return ended(state, at, TurnStatus.UNANSWERED) if turn.assistant_message is None else interrupted(state, at)
 
 
 def ended(state: ConversationState, at: datetime, status: TurnStatus) -> ConversationState:
