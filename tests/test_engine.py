@@ -468,6 +468,7 @@ async def test_a_provider_whose_signals_end_is_lost_and_can_be_connected_again(c
             lines.append(Subject())
             subscription = lines[-1].subscribe(observer)
             lines[-1].on_next(Connected(at=clock.now(), provider="ending", connection_id="c"))
+            commands.subscribe(on_completed=lambda: lines[-1].on_next(Disconnected(at=clock.now())))
             return subscription
 
         return rx.create(subscribe)
@@ -497,3 +498,31 @@ async def test_interrupting_an_answer_that_waits_behind_another_ends_its_turn(cl
 
         assert engine.conversation_state.current_turn is None
         assert engine.conversation_state.status is ConversationStatus.CONNECTED
+
+
+async def test_an_empty_text_is_refused(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        with pytest.raises(FieldValueError, match="nothing"):
+            await engine.send_text(" ")
+
+
+async def test_an_observer_may_call_the_engine_and_wait_for_it(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        called = threading.Event()
+
+        def interrupt(event: object) -> None:
+            asyncio.run(engine.interrupt())
+            called.set()
+
+        engine.events.of(EventType.TURN_STARTED).subscribe(interrupt)
+
+        await asyncio.wait_for(engine.send_text("hello"), 10)
+
+        assert called.is_set()
+
+
+async def test_an_engine_that_was_closed_in_its_block_leaves_it_quietly(clock: VirtualClock) -> None:
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        await asyncio.to_thread(engine.close)
+
+    assert engine.state_manager.is_closed

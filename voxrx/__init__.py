@@ -3,8 +3,8 @@
 ::
 
     audio      ──►  updates  ──►  store  ──►  derived  ──►  display, persistence,
-    providers       pure          the one     events,       replication, handlers,
-    commands        functions     value       metrics       speaker, provider
+    providers       pure          the one     events,       handlers,
+    commands        functions     value       selections    speaker, provider
 
 A *signal* is what a source says; an *update* is a named pure change of the state; a *transition* is one commit; an
 *event* is derived from a transition. Data moves only to the right; what goes back is a command, and enters on the

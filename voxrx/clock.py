@@ -77,6 +77,10 @@ class Clock(ABC):
         """End the clock's thread, if it has one. May be called twice."""
 
 
+def _unique_id(prefix: str) -> str:
+    return f"{prefix}_{os.urandom(8).hex()}"
+
+
 class SystemClock(Clock):
     """Wall time at its making plus monotonic time since: a correction of the wall clock does not make time jump."""
 
@@ -92,7 +96,7 @@ class SystemClock(Clock):
         return time.monotonic()
 
     def new_id(self, prefix: str) -> str:
-        return f"{prefix}_{os.urandom(8).hex()}"
+        return _unique_id(prefix)
 
     def work(self) -> Work:
         return _NoWork()
@@ -185,6 +189,8 @@ class VirtualClock(Clock):
         start: The time at which it begins; default: 2000-01-01 00:00 UTC.
         computing_seconds: How long every `work` counts as having taken. None: as long as it really took, so that
             answers come as late as they would live; a number makes runs repeatable to the microsecond.
+        repeatable_ids: Whether ids count from 1 (``prefix_1``, ``prefix_2``), so that the same run gives the same
+            ones; else no other clock gives them.
     """
 
     def __init__(
@@ -192,10 +198,12 @@ class VirtualClock(Clock):
         start: datetime = datetime(2000, 1, 1, tzinfo=timezone.utc),
         *,
         computing_seconds: float | None = 0.0,
+        repeatable_ids: bool = True,
     ) -> None:
         self._start = start.astimezone(_UTC)
         self._scheduler = _VirtualScheduler(self, None)
         self._computing_seconds = computing_seconds
+        self._repeatable_ids = repeatable_ids
         self._ids = itertools.count(1)
         self._order = itertools.count()
         self._changed = threading.Condition()
@@ -211,8 +219,8 @@ class VirtualClock(Clock):
         return (self._now - self._start).total_seconds()
 
     def new_id(self, prefix: str) -> str:
-        """Return ``prefix_1``, ``prefix_2`` and so on: the same run gives the same ids."""
-        return f"{prefix}_{next(self._ids)}"
+        """Return ``prefix_1``, ``prefix_2`` and so on, or ids that are unique everywhere."""
+        return f"{prefix}_{next(self._ids)}" if self._repeatable_ids else _unique_id(prefix)
 
     @property
     def scheduler(self) -> abc.SchedulerBase:

@@ -99,7 +99,7 @@ class VoxEngine:
 
     Raises:
         FieldValueError: If there is no provider of that name, or manager and clock do not agree.
-        FieldTypeError: If the provider or the input is of another type.
+        FieldTypeError: If an argument is of another type.
     """
 
     def __init__(
@@ -111,6 +111,9 @@ class VoxEngine:
         audio_output: abc.ObserverBase[AudioFrame] | str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        for name, value, expected in (("manager", manager, StateManager), ("clock", clock, Clock)):
+            if value is not None and not isinstance(cast(object, value), expected):
+                raise FieldTypeError(f"{name}: expected a {expected.__name__}, got {value!r:.100}")
         self._provider = _provider(provider)
         self._input = _input(audio_input)
         self._clock = clock or (manager.clock if manager is not None else _clock_for(self._input))
@@ -238,9 +241,12 @@ class VoxEngine:
         Raises:
             ProviderError: If the engine is not connected.
             FieldTypeError: If ``text`` is no str.
+            FieldValueError: If it is empty.
         """
         if not isinstance(cast(object, text), str):
             raise FieldTypeError(f"send_text: expected a str, got {text!r:.100}")
+        if not text.strip():
+            raise FieldValueError("send_text: there is nothing in the text to say")
         await self._on_engine(self._send_text(text))
 
     async def interrupt(self) -> None:
@@ -270,10 +276,7 @@ class VoxEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self.disconnect()
-        finally:
-            await asyncio.to_thread(self.close)
+        await asyncio.to_thread(self.close)  # which disconnects
 
     def close(self, timeout: float = 5.0) -> None:
         """End everything that the engine made: connection, output file, threads, and its own manager.
@@ -625,7 +628,11 @@ def _input(source: Observable[AudioFrame] | str | os.PathLike[str] | None) -> Ob
 def _output(
     output: abc.ObserverBase[AudioFrame] | str | os.PathLike[str] | None,
 ) -> abc.ObserverBase[AudioFrame] | None:
-    return audio.wav_writer(output) if isinstance(output, str | os.PathLike) else output
+    if isinstance(output, str | os.PathLike):
+        return audio.wav_writer(output)
+    if output is not None and not isinstance(cast(object, output), abc.ObserverBase):
+        raise FieldTypeError(f"audio_output: expected a path or an observer of frames, got {output!r:.100}")
+    return output
 
 
 def _guarded(source: Observable[T], name: str, report: Callable[[str, BaseException], None]) -> Observable[T]:
@@ -653,5 +660,5 @@ def _virtual(clock: Clock) -> VirtualClock:
 
 def _clock_for(source: Observable[AudioFrame] | None) -> Clock:
     if isinstance(source, audio.AudioFile) and not source.realtime:
-        return VirtualClock(datetime.now(timezone.utc), computing_seconds=None)
+        return VirtualClock(datetime.now(timezone.utc), computing_seconds=None, repeatable_ids=False)
     return SystemClock()

@@ -265,7 +265,12 @@ class StateManager(Verbs):
         return state
 
     async def delivered(self) -> None:
-        """Return when everything committed until now has been delivered, wherever observers run."""
+        """Return when everything committed until now has been delivered, wherever observers run.
+
+        On the thread that is delivering, from an observer, it returns at once: what is left comes after that observer.
+        """
+        if self._store.delivery.delivers_here():
+            return
         loop = asyncio.get_running_loop()
         delivered = loop.create_future()
 

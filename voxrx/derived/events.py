@@ -213,6 +213,8 @@ class Events:
 
     def _on(self, type: Enum, handler: Handler, *, once: bool) -> abc.DisposableBase:
         wanted = self._checked((type,))
+        if not callable(cast(object, handler)):
+            raise FieldTypeError(f"events.on: expected a function of an event, got {handler!r:.100}")
         label = _label(handler)
         put = (
             _AsyncHandler(handler, label, self._report).put if _is_async(handler) else self._plain.queue(handler, label)

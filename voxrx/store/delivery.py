@@ -141,6 +141,10 @@ class Delivery:
         """Whether something waits that nobody delivers: a BaseException ended delivery before its time."""
         return self._deliverer is None and bool(self._queue)
 
+    def delivers_here(self) -> bool:
+        """Whether the caller is being called by the delivery: it cannot wait for what comes after it."""
+        return self._deliverer == get_ident()
+
     # --- the queue ----------------------------------------------------------------------------------------------
 
     def refuse_overflow(self) -> None:
