@@ -165,6 +165,10 @@ class Delivery:
             self._most = pending
         if pending > self._limit:
             self._fall_behind(pending)
+        if self._deliverer is None and self._scheduler is None:  # what `resume` does, without the call
+            self._deliverer = ~get_ident()
+            self._own = self._queued
+            return True
         return self.resume()
 
     def resume(self) -> bool:
@@ -319,7 +323,8 @@ class Delivery:
                 item = queue[0]
                 if isinstance(item, Transition):
                     events = () if self._derive is None else self._events_of(item)
-                    rest = self._rest_of(item, self.watchers if events else self._plain_watchers)
+                    watchers = self.watchers if events else self._plain_watchers
+                    rest = iter(watchers) if self._cursor is None else self._rest_of(item, watchers)
                     self._deliver_transition(item, rest, events)
                 elif isinstance(item, ErrorReport):
                     rest = self._rest_of(item, self._error_watchers)
