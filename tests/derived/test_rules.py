@@ -213,10 +213,66 @@ def test_playing(seen: Seen) -> None:
     assert seen.types(s.PlaybackEnded(at=AT, response_id="r", played_ms=1.0)) == [E.AUDIO_OUTPUT_STOPPED]
 
 
-def test_a_device_that_stalls_recovers_and_overflows(seen: Seen) -> None:
-    assert seen.types(lambda m: m.update_audio(is_stalled=True)) == [E.DEVICE_STALLED]
-    assert seen.types(lambda m: m.update_audio(is_stalled=False)) == [E.DEVICE_RECOVERED]
-    assert seen.types(lambda m: m.update_audio(overflow_count=2)) == [E.DEVICE_OVERFLOWED]
+def test_muting(seen: Seen) -> None:
+    assert seen.types(s.InputMuted(at=AT, is_muted=True)) == [E.AUDIO_INPUT_MUTED]
+    assert seen.types(s.InputMuted(at=AT, is_muted=False)) == [E.AUDIO_INPUT_UNMUTED]
+
+
+def test_an_answer_that_is_held_stops_the_output_until_it_goes_on(seen: Seen) -> None:
+    seen.after(s.PlaybackStarted(at=AT, response_id="r"))
+
+    assert seen.types(s.PlaybackPaused(at=AT, response_id="r", played_ms=1.0)) == [E.AUDIO_OUTPUT_STOPPED]
+    assert seen.types(s.PlaybackResumed(at=AT, response_id="r")) == [E.AUDIO_OUTPUT_STARTED]
+    assert seen.manager.state.metrics.false_interruption_count == 1
+
+
+def test_a_microphone_that_stalls_recovers_and_overflows(seen: Seen) -> None:
+    seen.after(s.ListeningStarted(at=AT, device_id=3, device="mic"))
+    stalled = seen.after(s.DeviceStalled(at=AT, error="no callback"))
+    recovered = seen.after(s.DeviceRecovered(at=AT, device_id=4, device="other"))
+    overflowed = seen.after(s.InputDropped(at=AT, dropped_ms=40.0))
+
+    assert data_of(stalled, E.DEVICE_STALLED) == {
+        "direction": "input",
+        "device_id": 3,
+        "device": "mic",
+        "error": "no callback",
+    }
+    assert data_of(recovered, E.DEVICE_RECOVERED) == {"direction": "input", "device_id": 4, "device": "other"}
+    assert data_of(overflowed, E.DEVICE_OVERFLOWED)["dropped_ms"] == 40.0
+
+
+def test_a_speaker_that_stalls_recovers_and_runs_dry(seen: Seen) -> None:
+    seen.after(s.OutputOpened(at=AT, device_id=5, device="speaker", latency_ms=40.0))
+    stalled = seen.after(s.DeviceStalled(at=AT, error="no callback", is_output=True))
+    recovered = seen.after(s.DeviceRecovered(at=AT, is_output=True))
+    dry = seen.after(s.OutputUnderflowed(at=AT))
+
+    assert data_of(stalled, E.DEVICE_STALLED)["direction"] == "output"
+    assert data_of(recovered, E.DEVICE_RECOVERED) == {"direction": "output", "device_id": 5, "device": "speaker"}
+    assert data_of(dry, E.DEVICE_UNDERFLOWED)["underflow_count"] == 1
+    assert seen.manager.state.audio.output_latency_ms == 40.0
+
+
+@pytest.mark.parametrize("is_output", [False, True])
+def test_a_device_that_is_given_up_has_failed_and_not_recovered(seen: Seen, is_output: bool) -> None:
+    seen.after(s.DeviceStalled(at=AT, error="gone", is_output=is_output))
+    failed = seen.after(s.DeviceFailed(at=AT, error="still gone", is_output=is_output))
+
+    assert [event.type for event in failed] == [E.DEVICE_FAILED]
+    assert data_of(failed, E.DEVICE_FAILED)["error"] == "still gone"
+
+
+def test_a_microphone_that_gives_only_zeros_is_warned_about_until_it_gives_sound(seen: Seen) -> None:
+    assert seen.types(s.InputSilent(at=AT, is_silent=True)) == [E.DEVICE_SILENT]
+    assert seen.types(s.InputSilent(at=AT, is_silent=False)) == [E.DEVICE_RECOVERED]
+
+
+def test_closing_a_stalled_microphone_is_no_recovery(seen: Seen) -> None:
+    seen.after(s.ListeningStarted(at=AT))
+    seen.after(s.DeviceStalled(at=AT, error="no callback"))
+
+    assert seen.types(s.ListeningStopped(at=AT)) == [E.AUDIO_INPUT_STOPPED]
 
 
 def test_speech(seen: Seen) -> None:
@@ -393,7 +449,16 @@ SIGNALS = st.one_of(
     st.just(s.ListeningStopped(at=AT)),
     st.builds(s.InputLevel, at=st.just(AT), level_db=st.sampled_from([-60.0, -20.0])),
     st.just(s.SpeechStarted(at=AT, onset_at=AT)),
+    st.just(s.SpeechSustained(at=AT, onset_at=AT)),
     st.just(s.SpeechEnded(at=AT, end_at=AT)),
+    st.builds(s.InputMuted, at=st.just(AT), is_muted=st.booleans()),
+    st.builds(s.InputSilent, at=st.just(AT), is_silent=st.booleans()),
+    st.just(s.InputDropped(at=AT, dropped_ms=20.0)),
+    st.just(s.OutputOpened(at=AT, device_id=2, device="speaker", latency_ms=40.0)),
+    st.just(s.OutputUnderflowed(at=AT)),
+    st.builds(s.DeviceStalled, at=st.just(AT), error=st.just("e"), is_output=st.booleans()),
+    st.builds(s.DeviceRecovered, at=st.just(AT), is_output=st.booleans(), device_id=st.none() | st.just(3)),
+    st.builds(s.DeviceFailed, at=st.just(AT), error=st.just("e"), is_output=st.booleans()),
     st.builds(
         lambda number, **rest: s.UserTranscript(at=AT, message_id=f"q{number}", turn_id=f"t{number}", **rest),
         number=NUMBERS,
@@ -420,6 +485,8 @@ SIGNALS = st.one_of(
     st.builds(s.UsageReported, at=st.just(AT), usage_id=NUMBERS.map("u{}".format), tokens=st.just(3)),
     st.builds(s.PlaybackStarted, at=st.just(AT), response_id=NUMBERS.map("r{}".format)),
     st.builds(s.PlaybackProgressed, at=st.just(AT), response_id=NUMBERS.map("r{}".format), played_ms=st.just(10.0)),
+    st.builds(s.PlaybackPaused, at=st.just(AT), response_id=NUMBERS.map("r{}".format), played_ms=st.just(10.0)),
+    st.builds(s.PlaybackResumed, at=st.just(AT), response_id=NUMBERS.map("r{}".format)),
     st.builds(
         s.PlaybackEnded,
         at=st.just(AT),

@@ -148,17 +148,59 @@ def _output_stopped(before: AudioState, after: AudioState) -> Found:
     return ({"device_id": before.output_device_id},) if before.is_playing and not after.is_playing else ()
 
 
+def _input_muted(before: AudioState, after: AudioState) -> Found:
+    return ({"device_id": after.input_device_id},) if after.is_muted and not before.is_muted else ()
+
+
+def _input_unmuted(before: AudioState, after: AudioState) -> Found:
+    return ({"device_id": after.input_device_id},) if before.is_muted and not after.is_muted else ()
+
+
+def _microphone(audio: AudioState, **more: Any) -> Data:
+    return {"direction": "input", "device_id": audio.input_device_id, "device": audio.input_device, **more}
+
+
+def _speaker(audio: AudioState, **more: Any) -> Data:
+    return {"direction": "output", "device_id": audio.output_device_id, "device": audio.output_device, **more}
+
+
 def _device_stalled(before: AudioState, after: AudioState) -> Found:
-    return ({"device_id": after.input_device_id},) if after.is_stalled and not before.is_stalled else ()
+    if after.is_stalled and not before.is_stalled:
+        yield _microphone(after, error=after.device_error)
+    if after.is_output_stalled and not before.is_output_stalled:
+        yield _speaker(after, error=after.device_error)
+
+
+def _device_failed(before: AudioState, after: AudioState) -> Found:
+    if after.is_failed and not before.is_failed:
+        yield _microphone(after, error=after.device_error)
+    if after.is_output_failed and not before.is_output_failed:
+        yield _speaker(after, error=after.device_error)
 
 
 def _device_recovered(before: AudioState, after: AudioState) -> Found:
-    return ({"device_id": after.input_device_id},) if before.is_stalled and not after.is_stalled else ()
+    """Say so when trouble is over; not when it is over because the input was closed or given up."""
+    in_trouble = after.is_stalled or after.is_silent or after.is_failed
+    was_closed = before.is_listening and not after.is_listening
+    if (before.is_stalled or before.is_silent) and not in_trouble and not was_closed:
+        yield _microphone(after)
+    if before.is_output_stalled and not after.is_output_stalled and not after.is_output_failed:
+        yield _speaker(after)
+
+
+def _device_silent(before: AudioState, after: AudioState) -> Found:
+    return (_microphone(after),) if after.is_silent and not before.is_silent else ()
 
 
 def _device_overflowed(before: AudioState, after: AudioState) -> Found:
     if after.overflow_count > before.overflow_count:
-        return ({"device_id": after.input_device_id, "overflow_count": after.overflow_count},)
+        return (_microphone(after, overflow_count=after.overflow_count, dropped_ms=after.dropped_ms),)
+    return ()
+
+
+def _device_underflowed(before: AudioState, after: AudioState) -> Found:
+    if after.underflow_count > before.underflow_count:
+        return (_speaker(after, underflow_count=after.underflow_count),)
     return ()
 
 
@@ -259,9 +301,14 @@ RULES: tuple[Rule, ...] = (
     Rule(EventType.AUDIO_INPUT_STOPPED, "audio", _input_stopped),
     Rule(EventType.AUDIO_OUTPUT_STARTED, "audio", _output_started),
     Rule(EventType.AUDIO_OUTPUT_STOPPED, "audio", _output_stopped),
+    Rule(EventType.AUDIO_INPUT_MUTED, "audio", _input_muted),
+    Rule(EventType.AUDIO_INPUT_UNMUTED, "audio", _input_unmuted),
     Rule(EventType.DEVICE_STALLED, "audio", _device_stalled),
+    Rule(EventType.DEVICE_FAILED, "audio", _device_failed),
     Rule(EventType.DEVICE_RECOVERED, "audio", _device_recovered),
+    Rule(EventType.DEVICE_SILENT, "audio", _device_silent),
     Rule(EventType.DEVICE_OVERFLOWED, "audio", _device_overflowed),
+    Rule(EventType.DEVICE_UNDERFLOWED, "audio", _device_underflowed),
     Rule(EventType.SPEECH_STARTED, "audio", _speech_started),
     Rule(EventType.SPEECH_ENDED, "audio", _speech_ended),
     Rule(EventType.MESSAGE_ADDED, "messages", _message_added),

@@ -35,7 +35,15 @@ from voxrx.providers.recognition import CommandRecogniser, Ears, Recogniser, Rec
 from voxrx.providers.replies import Line, Reply, Skills, SkillsConversation
 from voxrx.providers.speech_worker import SpeechWorker, Traffic, WorkerLostError
 from voxrx.providers.voices import EspeakVoice, Mouth, ThreadMouth, Voice, WorkerMouth
-from voxrx.records.commands import BeginSpeech, CancelResponse, Command, EndSpeech, SendAudio, SendText
+from voxrx.records.commands import (
+    BeginSpeech,
+    CancelResponse,
+    CancelSpeech,
+    Command,
+    EndSpeech,
+    SendAudio,
+    SendText,
+)
 from voxrx.records.enums import DisconnectReason, ResponseStatus
 from voxrx.records.frame import AudioFrame
 from voxrx.records.signals import (
@@ -290,6 +298,8 @@ class LocalSession(Session):
                 self._begin_speech(sample)
             case EndSpeech():
                 self._end_speech(command)
+            case CancelSpeech():
+                self._drop_speech()
             case SendText(text=text, message_id=message_id, turn_id=turn_id):
                 self._add_turn(_Turn(turn_id, message_id, text))
             case CancelResponse():
@@ -308,8 +318,7 @@ class LocalSession(Session):
         if (utterance := self._utterance) is None:
             return
         if not follows:
-            self._utterance = None
-            self._ears.drop()
+            self._drop_speech()
             return
         utterance.seconds += len(frame) / frame.sample_rate
         if utterance.seconds < _LONGEST_UTTERANCE_SECONDS:
@@ -338,6 +347,11 @@ class LocalSession(Session):
             heard_seconds=max(0.0, seconds),
         )
         self._add_turn(turn)
+
+    def _drop_speech(self) -> None:
+        if self._utterance is not None:
+            self._utterance = None
+            self._ears.drop()
 
     def _cancel_response(self, command: CancelResponse) -> None:
         response = self._response

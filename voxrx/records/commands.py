@@ -7,7 +7,7 @@ from datetime import datetime
 
 from voxrx.records.frame import AudioFrame
 
-__all__ = ("BeginSpeech", "CancelResponse", "Command", "EndSpeech", "SendAudio", "SendText")
+__all__ = ("BeginSpeech", "CancelResponse", "CancelSpeech", "Command", "EndSpeech", "SendAudio", "SendText")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,11 @@ class EndSpeech(Command):
 
     sample: int
     end_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelSpeech(Command):
+    """What began with `BeginSpeech` was no speech, but a cough: forget it. It comes in the place of `EndSpeech`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

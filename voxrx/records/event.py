@@ -25,12 +25,17 @@ class EventType(Enum):
 
     AUDIO_INPUT_STARTED = "audio_input_started"
     AUDIO_INPUT_STOPPED = "audio_input_stopped"
+    AUDIO_INPUT_MUTED = "audio_input_muted"
+    AUDIO_INPUT_UNMUTED = "audio_input_unmuted"
     AUDIO_OUTPUT_STARTED = "audio_output_started"
     AUDIO_OUTPUT_STOPPED = "audio_output_stopped"
 
     DEVICE_STALLED = "device_stalled"
     DEVICE_RECOVERED = "device_recovered"
+    DEVICE_FAILED = "device_failed"
+    DEVICE_SILENT = "device_silent"
     DEVICE_OVERFLOWED = "device_overflowed"
+    DEVICE_UNDERFLOWED = "device_underflowed"
 
     SPEECH_STARTED = "speech_started"
     SPEECH_ENDED = "speech_ended"

@@ -23,6 +23,8 @@ class ConversationMetrics(Record):
     max_response_time_ms: float = field(default=0.0, at_least=0)
 
     interruption_count: int = field(default=0, at_least=0)
+    false_interruption_count: int = field(default=0, at_least=0)
+    """How often a sound that was too short to interrupt an answer paused it."""
     silence_count: int = field(default=0, at_least=0)
     topic_changes: int = field(default=0, at_least=0)
 

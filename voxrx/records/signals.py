@@ -15,14 +15,24 @@ from voxrx.records.frame import AudioFrame
 __all__ = (
     "Connected",
     "ConnectionStarting",
+    "DeviceFailed",
+    "DeviceRecovered",
+    "DeviceStalled",
     "Disconnected",
     "ErrorReported",
+    "InputDropped",
     "InputLevel",
+    "InputMuted",
+    "InputSilent",
     "ListeningStarted",
     "ListeningStopped",
     "OutputLevel",
+    "OutputOpened",
+    "OutputUnderflowed",
     "PlaybackEnded",
+    "PlaybackPaused",
     "PlaybackProgressed",
+    "PlaybackResumed",
     "PlaybackStarted",
     "Reconnecting",
     "ResponseAudio",
@@ -32,6 +42,7 @@ __all__ = (
     "Signal",
     "SpeechEnded",
     "SpeechStarted",
+    "SpeechSustained",
     "TrafficMeasured",
     "UsageReported",
     "UserTranscript",
@@ -104,14 +115,40 @@ class ErrorReported(Signal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListeningStarted(Signal):
-    """The audio input delivers."""
+    """The audio input delivers. ``latency_ms`` is how old its sound is when it comes, as far as the device knows."""
 
     device_id: int | None = None
+    device: str | None = None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListeningStopped(Signal):
     """The audio input was closed, or has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputMuted(Signal):
+    """The input was muted: whatever it delivers counts as silence. Or it was not any more."""
+
+    is_muted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSilent(Signal):
+    """The input has delivered nothing but exact zeros for a while, as no microphone does; or it does not any more.
+
+    It is what a system gives a program that may not use the microphone, and what a switched off one sends.
+    """
+
+    is_silent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputDropped(Signal):
+    """So much of the input was lost, since nobody took it in time. 0: lost in the device, which tells no more."""
+
+    dropped_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +162,14 @@ class InputLevel(Signal):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechStarted(Signal):
     """Somebody began to speak. ``at`` is when that was decided, ``onset_at`` and ``sample`` are when it began."""
+
+    onset_at: datetime
+    sample: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechSustained(Signal):
+    """The speech that began at ``onset_at`` has lasted long enough to be no cough."""
 
     onset_at: datetime
     sample: int | None = None
@@ -201,6 +246,20 @@ class UsageReported(Signal):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOpened(Signal):
+    """The speaker is open. ``latency_ms`` is how long it takes until what it is given is heard."""
+
+    device_id: int | None = None
+    device: str | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputUnderflowed(Signal):
+    """The speaker ran dry in the middle of a sound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputLevel(Signal):
     """How loud the sound being played is, in dBFS."""
 
@@ -229,3 +288,47 @@ class PlaybackEnded(Signal):
     response_id: str
     played_ms: float
     interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybackPaused(Signal):
+    """An answer is held after ``played_ms``, perhaps to go on: somebody may be interrupting it."""
+
+    response_id: str
+    played_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybackResumed(Signal):
+    """An answer that was held goes on: it was no interruption."""
+
+    response_id: str
+
+
+# --- devices ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStalled(Signal):
+    """A microphone (or with ``is_output`` a speaker) has stopped, for the reason ``error``; it may come back."""
+
+    error: str
+    is_output: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecovered(Signal):
+    """A device that had stopped goes on, perhaps another one than before."""
+
+    is_output: bool = False
+    device_id: int | None = None
+    device: str | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFailed(Signal):
+    """A device could not be opened, or not again: it is given up."""
+
+    error: str
+    is_output: bool = False

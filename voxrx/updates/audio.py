@@ -9,19 +9,47 @@ from voxrx.records import SILENCE_DB, ConversationState, ConversationStatus, upd
 from voxrx.updates.status import resting
 
 __all__ = (
+    "device_failed",
+    "device_recovered",
+    "device_stalled",
+    "input_dropped",
     "input_level_measured",
+    "input_muted",
+    "input_silent",
     "listening_started",
     "listening_stopped",
     "output_level_measured",
+    "output_opened",
+    "output_underflowed",
     "speech_ended",
     "speech_started",
+    "speech_sustained",
 )
 
 
 @update
-def listening_started(state: ConversationState, at: datetime, /, *, device_id: int | None = None) -> ConversationState:
+def listening_started(
+    state: ConversationState,
+    at: datetime,
+    /,
+    *,
+    device_id: int | None = None,
+    device: str | None = None,
+    latency_ms: float | None = None,
+) -> ConversationState:
     """The input delivers."""
-    state = state.evolve(audio=state.audio.evolve(is_listening=True, input_device_id=device_id))
+    audio = state.audio
+    state = state.evolve(
+        audio=audio.evolve(
+            is_listening=True,
+            is_stalled=False,
+            is_silent=False,
+            is_failed=False,
+            input_device_id=device_id,
+            input_device=device,
+            audio_latency_ms=audio.audio_latency_ms if latency_ms is None else latency_ms,
+        )
+    )
     if state.status is ConversationStatus.CONNECTED:
         return state.evolve(status=resting(state))
     return state
@@ -30,7 +58,9 @@ def listening_started(state: ConversationState, at: datetime, /, *, device_id: i
 @update
 def listening_stopped(state: ConversationState, at: datetime, /) -> ConversationState:
     """The input was closed, or has ended."""
-    audio = state.audio.evolve(is_listening=False, vad_active=False, input_volume_db=SILENCE_DB)
+    audio = state.audio.evolve(
+        is_listening=False, is_stalled=False, is_silent=False, vad_active=False, input_volume_db=SILENCE_DB
+    )
     state = state.evolve(audio=audio)
     if state.status is ConversationStatus.LISTENING:
         return state.evolve(status=resting(state))
@@ -52,6 +82,12 @@ def speech_started(state: ConversationState, at: datetime, /, *, onset_at: datet
 
 
 @update
+def speech_sustained(state: ConversationState, at: datetime, /, *, onset_at: datetime) -> dict[str, Any]:
+    """The speech that began at ``onset_at`` is no cough. The state says already that there is speech."""
+    return {}
+
+
+@update
 def speech_ended(state: ConversationState, at: datetime, /, *, end_at: datetime) -> dict[str, Any]:
     """Somebody stopped speaking at ``end_at``."""
     return {
@@ -64,3 +100,95 @@ def speech_ended(state: ConversationState, at: datetime, /, *, end_at: datetime)
 def output_level_measured(state: ConversationState, at: datetime, /, *, level_db: float) -> dict[str, Any]:
     """So loud is what is being played."""
     return {"audio": state.audio.evolve(output_volume_db=level_db)}
+
+
+@update
+def input_muted(state: ConversationState, at: datetime, /, *, is_muted: bool) -> dict[str, Any]:
+    """The input counts as silence from now on, or does not any more."""
+    return {"audio": state.audio.evolve(is_muted=is_muted)}
+
+
+@update
+def input_silent(state: ConversationState, at: datetime, /, *, is_silent: bool) -> dict[str, Any]:
+    """The input has delivered nothing but zeros for a while, or does not any more."""
+    return {"audio": state.audio.evolve(is_silent=is_silent)}
+
+
+@update
+def input_dropped(state: ConversationState, at: datetime, /, *, dropped_ms: float) -> dict[str, Any]:
+    """So much of the input was lost."""
+    audio = state.audio
+    return {
+        "audio": audio.evolve(overflow_count=audio.overflow_count + 1, dropped_ms=audio.dropped_ms + dropped_ms),
+    }
+
+
+@update
+def output_opened(
+    state: ConversationState,
+    at: datetime,
+    /,
+    *,
+    device_id: int | None = None,
+    device: str | None = None,
+    latency_ms: float | None = None,
+) -> dict[str, Any]:
+    """The speaker is open."""
+    audio = state.audio
+    return {
+        "audio": audio.evolve(
+            is_output_stalled=False,
+            is_output_failed=False,
+            output_device_id=device_id,
+            output_device=device,
+            output_latency_ms=audio.output_latency_ms if latency_ms is None else latency_ms,
+        )
+    }
+
+
+@update
+def output_underflowed(state: ConversationState, at: datetime, /) -> dict[str, Any]:
+    """The speaker ran dry in the middle of a sound."""
+    return {"audio": state.audio.evolve(underflow_count=state.audio.underflow_count + 1)}
+
+
+@update
+def device_stalled(state: ConversationState, at: datetime, /, *, error: str, is_output: bool = False) -> dict[str, Any]:
+    """A device has stopped delivering, or playing."""
+    stalled: dict[str, Any] = {"is_output_stalled": True} if is_output else {"is_stalled": True}
+    return {"audio": state.audio.evolve(device_error=error, **stalled)}
+
+
+@update
+def device_recovered(
+    state: ConversationState,
+    at: datetime,
+    /,
+    *,
+    is_output: bool = False,
+    device_id: int | None = None,
+    device: str | None = None,
+    latency_ms: float | None = None,
+) -> dict[str, Any]:
+    """A device that had stopped goes on, perhaps another one than before."""
+    audio = state.audio
+    if is_output:
+        latency = audio.output_latency_ms if latency_ms is None else latency_ms
+        changes: dict[str, Any] = {"is_output_stalled": False, "output_latency_ms": latency}
+        known = {"output_device_id": device_id, "output_device": device}
+    else:
+        latency = audio.audio_latency_ms if latency_ms is None else latency_ms
+        changes = {"is_stalled": False, "audio_latency_ms": latency}
+        known = {"input_device_id": device_id, "input_device": device}
+    return {"audio": audio.evolve(**changes, **{name: value for name, value in known.items() if value is not None})}
+
+
+@update
+def device_failed(state: ConversationState, at: datetime, /, *, error: str, is_output: bool = False) -> dict[str, Any]:
+    """A device was given up."""
+    failed: dict[str, Any] = (
+        {"is_output_failed": True, "is_output_stalled": False}
+        if is_output
+        else {"is_failed": True, "is_stalled": False}
+    )
+    return {"audio": state.audio.evolve(device_error=error, **failed)}

@@ -48,11 +48,26 @@ _UPDATES: dict[type[s.Signal], Callable[[Any], BoundUpdate]] = {
         latency_ms=signal.latency_ms,
     ),
     s.ErrorReported: lambda signal: connection.error_reported(message=signal.message),
-    s.ListeningStarted: lambda signal: audio.listening_started(device_id=signal.device_id),
+    s.ListeningStarted: lambda signal: audio.listening_started(
+        device_id=signal.device_id, device=signal.device, latency_ms=signal.latency_ms
+    ),
     s.ListeningStopped: lambda signal: audio.listening_stopped(),
+    s.InputMuted: lambda signal: audio.input_muted(is_muted=signal.is_muted),
+    s.InputSilent: lambda signal: audio.input_silent(is_silent=signal.is_silent),
+    s.InputDropped: lambda signal: audio.input_dropped(dropped_ms=signal.dropped_ms),
     s.InputLevel: lambda signal: audio.input_level_measured(level_db=signal.level_db, silence_ms=signal.silence_ms),
     s.SpeechStarted: lambda signal: audio.speech_started(onset_at=signal.onset_at),
+    s.SpeechSustained: lambda signal: audio.speech_sustained(onset_at=signal.onset_at),
     s.SpeechEnded: lambda signal: audio.speech_ended(end_at=signal.end_at),
+    s.OutputOpened: lambda signal: audio.output_opened(
+        device_id=signal.device_id, device=signal.device, latency_ms=signal.latency_ms
+    ),
+    s.OutputUnderflowed: lambda signal: audio.output_underflowed(),
+    s.DeviceStalled: lambda signal: audio.device_stalled(error=signal.error, is_output=signal.is_output),
+    s.DeviceRecovered: lambda signal: audio.device_recovered(
+        is_output=signal.is_output, device_id=signal.device_id, device=signal.device, latency_ms=signal.latency_ms
+    ),
+    s.DeviceFailed: lambda signal: audio.device_failed(error=signal.error, is_output=signal.is_output),
     s.OutputLevel: lambda signal: audio.output_level_measured(level_db=signal.level_db),
     s.UserTranscript: lambda signal: response.user_said(
         message_id=signal.message_id,
@@ -72,6 +87,10 @@ _UPDATES: dict[type[s.Signal], Callable[[Any], BoundUpdate]] = {
     s.PlaybackProgressed: lambda signal: response.playback_progressed(
         response_id=signal.response_id, played_ms=signal.played_ms
     ),
+    s.PlaybackPaused: lambda signal: response.playback_paused(
+        response_id=signal.response_id, played_ms=signal.played_ms
+    ),
+    s.PlaybackResumed: lambda signal: response.playback_resumed(response_id=signal.response_id),
     s.PlaybackEnded: lambda signal: response.playback_ended(
         response_id=signal.response_id, played_ms=signal.played_ms, interrupted=signal.interrupted
     ),

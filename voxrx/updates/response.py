@@ -27,7 +27,9 @@ from voxrx.updates.turns import answered, closed, ended, interrupted, opened, re
 
 __all__ = (
     "playback_ended",
+    "playback_paused",
     "playback_progressed",
+    "playback_resumed",
     "playback_started",
     "response_ended",
     "response_heard",
@@ -201,6 +203,26 @@ def playback_progressed(
     if response is None or response.id != response_id:
         return {}
     return {"response": response.evolve(played_ms=played_ms)}
+
+
+@update
+def playback_paused(state: ConversationState, at: datetime, /, *, response_id: str, played_ms: float) -> dict[str, Any]:
+    """The answer is held after ``played_ms``; its turn stays open."""
+    audio = state.audio.evolve(is_playing=False, output_volume_db=SILENCE_DB)
+    response = state.response
+    if response is None or response.id != response_id:
+        return {"audio": audio}
+    return {"audio": audio, "response": response.evolve(played_ms=played_ms)}
+
+
+@update
+def playback_resumed(state: ConversationState, at: datetime, /, *, response_id: str) -> dict[str, Any]:
+    """The answer that was held goes on; nobody interrupted it."""
+    metrics = state.metrics
+    return {
+        "audio": state.audio.evolve(is_playing=True),
+        "metrics": metrics.evolve(false_interruption_count=metrics.false_interruption_count + 1),
+    }
 
 
 @update
