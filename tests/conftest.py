@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from voxrx.clock import VirtualClock
 from voxrx.manager import StateManager
+
+# No test meets the sound card of the machine: for ALSA, and so for PortAudio, there is none. tests/devices has others.
+os.environ["ALSA_CONFIG_PATH"] = str(Path(__file__).with_name("devices") / "none.conf")
 
 PATIENCE = 20.0
 """How long a test waits, in seconds, for what should come at once; past it, the test fails."""

@@ -1,0 +1,199 @@
+"""The devices of this folder are what they promise to be, on bare sounddevice."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.conftest import PATIENCE, Threads
+from tests.devices.conftest import listed
+
+if TYPE_CHECKING:
+    from tests.devices.alsa import FifoDevices, HifiDevices, NullDevices
+
+Samples = NDArray[np.int16]
+
+
+def white_noise(frames: int, channels: int = 1) -> Samples:
+    """No sample is zero, so that one sees where it begins."""
+    samples = np.random.default_rng(7).integers(1, 32767, (frames, channels), np.int16)
+    return samples[:, 0] if channels == 1 else samples
+
+
+class Recorder:
+    """An input stream that keeps what it is given."""
+
+    def __init__(self, device: str, *, rate: int = 16_000, channels: int = 1, **options: Any) -> None:
+        import sounddevice
+
+        self.blocks: list[Samples] = []
+        self.finished = threading.Event()
+        self._more = threading.Condition()
+        self.stream = sounddevice.InputStream(
+            device=device,
+            samplerate=rate,
+            blocksize=rate // 50,
+            channels=channels,
+            dtype="int16",
+            callback=self._called,
+            finished_callback=self.finished.set,
+            **options,
+        )
+        self.stream.start()
+
+    def _called(self, data: Samples, *_: object) -> None:
+        with self._more:
+            self.blocks.append(data.copy())
+            self._more.notify_all()
+
+    def wait_for(self, blocks: int) -> None:
+        with self._more:
+            assert self._more.wait_for(lambda: len(self.blocks) >= blocks, PATIENCE), f"only {len(self.blocks)} blocks"
+
+    @property
+    def samples(self) -> Samples:
+        samples = np.concatenate(self.blocks)
+        return samples[:, 0] if samples.shape[1] == 1 else samples
+
+
+class Player:
+    """An output stream that plays `samples`, and silence after them."""
+
+    def __init__(self, device: str, samples: Samples, *, rate: int = 16_000, **options: Any) -> None:
+        import sounddevice
+
+        self._samples = samples.reshape(len(samples), -1)
+        self._played = 0
+        self.finished = threading.Event()
+        self.stream = sounddevice.OutputStream(
+            device=device,
+            samplerate=rate,
+            blocksize=rate // 50,
+            channels=self._samples.shape[1],
+            dtype="int16",
+            callback=self._called,
+            finished_callback=self.finished.set,
+            **options,
+        )
+        self.stream.start()
+
+    def _called(self, out: Samples, frames: int, *_: object) -> None:
+        part = self._samples[self._played : self._played + frames]
+        out[: len(part)] = part
+        out[len(part) :] = 0
+        self._played += frames
+
+
+def holds(recorded: Samples, samples: Samples) -> bool:
+    """Whether `samples` are in `recorded` bit by bit, after nothing but silence."""
+    sounding = recorded if recorded.ndim == 1 else recorded.any(axis=1)
+    begin = int(np.flatnonzero(sounding)[0])
+    return np.array_equal(recorded[begin : begin + len(samples)], samples)
+
+
+def test_without_a_fixture_there_are_no_devices(portaudio: None) -> None:
+    assert listed() == set()
+
+
+class TestFifo:
+    @pytest.mark.parametrize("latency", ["low", "high"])
+    def test_what_is_fed_arrives_bit_by_bit(self, fifo_devices: FifoDevices, latency: str) -> None:
+        samples = white_noise(16_000)
+        microphone = Recorder(fifo_devices.mic_name, latency=latency)
+        fifo_devices.feed(samples)
+        microphone.wait_for(50)
+        fifo_devices.feed_silence()
+        microphone.stream.close()
+        assert np.array_equal(microphone.samples[:16_000], samples)
+
+    def test_what_is_played_arrives_bit_by_bit(self, fifo_devices: FifoDevices) -> None:
+        samples = white_noise(16_000)
+        speaker = Player(fifo_devices.speaker_name, samples)
+        played = fifo_devices.take(20_000)
+        fifo_devices.listen()
+        speaker.stream.close()
+        assert holds(played, samples)
+
+    def test_both_at_once_at_a_hundred_times_real_time(self, fifo_devices: FifoDevices) -> None:
+        samples = white_noise(16_000)
+        fifo_devices.listen(speed=100)
+        microphone = Recorder(fifo_devices.mic_name)
+        speaker = Player(fifo_devices.speaker_name, samples)
+        fifo_devices.feed(samples)
+        fifo_devices.feed_silence(speed=100)
+        microphone.wait_for(100)
+        microphone.stream.close()
+        speaker.stream.close()
+        assert np.array_equal(microphone.samples[:16_000], samples)
+        assert holds(fifo_devices.heard(), samples)
+
+    def test_a_starved_microphone_does_not_close_until_it_is_fed(
+        self, fifo_devices: FifoDevices, threads: Threads
+    ) -> None:
+        microphone = Recorder(fifo_devices.mic_name)
+        fifo_devices.feed(white_noise(320))
+        closing = threads.start(microphone.stream.close)
+        assert not microphone.finished.wait(0.1)
+        assert closing.thread.is_alive()
+        fifo_devices.feed_silence()
+        closing.result()
+        assert microphone.finished.is_set()
+
+    def test_floats_and_half_blocks(self, fifo_devices: FifoDevices) -> None:
+        microphone = Recorder(fifo_devices.mic_name)
+        fifo_devices.feed(np.array([0.5, -1.0, 1.0], np.float32))
+        microphone.wait_for(1)
+        fifo_devices.feed_silence()
+        microphone.stream.close()
+        assert microphone.samples[:4].tolist() == [16384, -32768, 32767, 0]
+
+    def test_a_test_fails_when_the_device_is_stuck(self, fifo_devices: FifoDevices) -> None:
+        with pytest.raises(AssertionError, match="the microphone took"):
+            fifo_devices.feed(white_noise(16_000), timeout=0.05)
+        with pytest.raises(AssertionError, match="the speaker played 0 of"):
+            fifo_devices.take(1, timeout=0.05)
+
+
+def test_streams_left_open_end_with_the_devices(portaudio: None) -> None:
+    from tests.devices.alsa import FifoDevices
+
+    with FifoDevices() as devices:
+        streams = Recorder(devices.mic_name), Player(devices.speaker_name, white_noise(320))
+    assert all(stream.finished.is_set() for stream in streams)
+
+
+class TestStereoAndHifi:
+    def test_a_stereo_microphone(self, stereo_devices: FifoDevices) -> None:
+        samples = white_noise(16_000, channels=2)
+        stereo = Recorder(stereo_devices.mic_name, channels=2)
+        stereo_devices.feed(samples)
+        stereo.wait_for(50)
+        stereo_devices.feed_silence()
+        stereo.stream.close()
+        assert np.array_equal(stereo.samples[:16_000], samples)
+
+    def test_the_hifi_speaker_takes_48_khz_only(self, hifi_devices: HifiDevices) -> None:
+        import sounddevice
+
+        samples = white_noise(48_000, channels=2)
+        for rate in (16_000, 44_100):
+            with pytest.raises(sounddevice.PortAudioError, match="Invalid sample rate"):
+                sounddevice.check_output_settings(device=hifi_devices.speaker_name, samplerate=rate)
+        speaker = Player(hifi_devices.speaker_name, samples, rate=48_000)
+        played = hifi_devices.take(60_000)
+        hifi_devices.listen()
+        speaker.stream.close()
+        assert holds(played, samples)
+
+
+def test_null_devices_run_by_themselves(null_devices: NullDevices) -> None:
+    microphone = Recorder(null_devices.mic_name)
+    speaker = Player(null_devices.speaker_name, white_noise(16_000))
+    microphone.wait_for(1000)
+    microphone.stream.close()
+    speaker.stream.close()
+    assert not microphone.samples.any()
