@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 from collections.abc import Generator, Iterator
@@ -16,20 +15,18 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 from reactivex.scheduler import CurrentThreadScheduler
 
+from voxrx.audio.rates import SAMPLE_RATES_HZ, Resampler, checked_frame_ms, checked_rate, rates, samples_in
 from voxrx.clock import SystemClock
-from voxrx.errors import AudioFileError, AudioFormatError, MissingExtraError
+from voxrx.errors import AudioFileError, MissingExtraError
 from voxrx.records.frame import AudioFrame
 
 if TYPE_CHECKING:
     import numpy as np
     import soundfile
-    import soxr
     from numpy.typing import NDArray
 
 __all__ = ("AudioFile", "WavWriter", "audio_file", "wav_writer")
 
-_SAMPLE_RATES_HZ = range(1_000, 768_001)
-_LONGEST_FRAME_MS = 10_000.0
 _BLOCK_SECONDS = 1.0
 
 
@@ -85,8 +82,8 @@ class AudioFile(Observable[AudioFrame]):
         super().__init__()
         self.path = Path(path)
         self.realtime = realtime
-        self.sample_rate = _checked_rate(sample_rate)
-        self.frame_ms = _checked_frame_ms(frame_ms, sample_rate)
+        self.sample_rate = checked_rate(sample_rate)
+        self.frame_ms = checked_frame_ms(frame_ms, sample_rate)
 
     def paced(self, scheduler: abc.SchedulerBase) -> Observable[AudioFrame]:
         """Return the frames, each on ``scheduler`` when its last sample would have been captured.
@@ -150,7 +147,7 @@ class AudioFile(Observable[AudioFrame]):
 
     def _opened(self, observer: abc.ObserverBase[AudioFrame]) -> _Reader | None:
         try:
-            return _Reader(self.path, self.sample_rate, _samples(self.frame_ms, self.sample_rate))
+            return _Reader(self.path, self.sample_rate, samples_in(self.frame_ms, self.sample_rate))
         except (AudioFileError, MissingExtraError) as error:
             observer.on_error(error)
             return None
@@ -237,7 +234,7 @@ class _Reader:
     def _blocks(self, sample_rate: int) -> Iterator[NDArray[np.float32]]:
         import numpy as np
 
-        resampler = _Resampler(self._file.samplerate, sample_rate)
+        resampler = Resampler(self._file.samplerate, sample_rate)
         size = max(1, int(self._file.samplerate * _BLOCK_SECONDS))
         while (block := self._read_block(size)) is not None:
             if not np.isfinite(block).all():
@@ -284,36 +281,14 @@ def _opened_file(path: Path) -> soundfile.SoundFile:
             "MP3 and AIFF can be read"
         ) from error
     problem = None
-    if file.samplerate not in _SAMPLE_RATES_HZ:
-        problem = f"its header says {file.samplerate} Hz, {_rates()} can be read; correct the header"
+    if file.samplerate not in SAMPLE_RATES_HZ:
+        problem = f"its header says {file.samplerate} Hz, {rates()} can be read; correct the header"
     elif file.frames == 0:
         problem = "it has a header but no samples; record it again"
     if problem is not None:
         file.close()
         raise AudioFileError(f"{path}: {problem}")
     return file
-
-
-class _Resampler:
-    """Mono sound from one rate to another, in pieces, without seams between them."""
-
-    def __init__(self, from_rate: int, to_rate: int) -> None:
-        self._stream: soxr.ResampleStream | None = None
-        if from_rate != to_rate:
-            self._stream = _soxr().ResampleStream(from_rate, to_rate, 1, dtype="float32")
-
-    def convert(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what is ready after ``samples``; the resampler holds some back."""
-        if self._stream is None:
-            return samples
-        return self._stream.resample_chunk(samples)
-
-    def finish(self) -> NDArray[np.float32]:
-        """Return what was held back."""
-        import numpy as np
-
-        nothing = np.empty(0, np.float32)
-        return nothing if self._stream is None else self._stream.resample_chunk(nothing, last=True)
 
 
 def wav_writer(path: str | os.PathLike[str], *, sample_rate: int | None = None) -> WavWriter:
@@ -354,10 +329,10 @@ class WavWriter(abc.ObserverBase[AudioFrame]):
 
     def __init__(self, path: str | os.PathLike[str], *, sample_rate: int | None = None) -> None:
         self.path = Path(path)
-        self.sample_rate = None if sample_rate is None else _checked_rate(sample_rate)
+        self.sample_rate = None if sample_rate is None else checked_rate(sample_rate)
         self._lock = threading.RLock()
         self._file: soundfile.SoundFile | None = None
-        self._resampler: _Resampler | None = None
+        self._resampler: Resampler | None = None
         self._rate_in = 0
         self._closed = False
 
@@ -375,7 +350,7 @@ class WavWriter(abc.ObserverBase[AudioFrame]):
             if value.sample_rate != self._rate_in or self._resampler is None:
                 self._write_rest(file)
                 self._rate_in = value.sample_rate
-                self._resampler = _Resampler(value.sample_rate, file.samplerate)
+                self._resampler = Resampler(value.sample_rate, file.samplerate)
             self._write(file, self._resampler.convert(value.samples))
 
     def on_error(self, error: Exception) -> None:
@@ -445,34 +420,6 @@ class WavWriter(abc.ObserverBase[AudioFrame]):
             ) from error
 
 
-def _checked_rate(sample_rate: object) -> int:
-    if type(sample_rate) is not int or sample_rate not in _SAMPLE_RATES_HZ:
-        raise AudioFormatError(f"sample_rate: expected an int, {_rates()}, got {sample_rate!r}")
-    return sample_rate
-
-
-def _checked_frame_ms(frame_ms: object, sample_rate: int) -> float:
-    if (
-        not isinstance(frame_ms, int | float)
-        or isinstance(frame_ms, bool)
-        or not 0.0 < frame_ms <= _LONGEST_FRAME_MS
-        or _samples(frame_ms, sample_rate) < 1
-    ):
-        raise AudioFormatError(
-            f"frame_ms: expected a number above 0, of at least one sample and at most {_LONGEST_FRAME_MS:g} ms, "
-            f"got {frame_ms!r}"
-        )
-    return float(frame_ms)
-
-
-def _samples(milliseconds: float, sample_rate: int) -> int:
-    return math.floor(milliseconds * sample_rate / 1000.0 + 0.5)
-
-
-def _rates() -> str:
-    return f"{_SAMPLE_RATES_HZ[0]:,} to {_SAMPLE_RATES_HZ[-1]:,} Hz"
-
-
 def _reason(error: BaseException) -> str:
     text: Any = getattr(error, "error_string", None) or error
     return str(text).strip().rstrip(".")
@@ -484,11 +431,3 @@ def _soundfile(purpose: str) -> Any:
     except (ImportError, OSError) as error:  # OSError: the package is there, but not libsndfile
         raise MissingExtraError.of("soundfile", extra="audio", purpose=purpose) from error
     return soundfile
-
-
-def _soxr() -> Any:
-    try:
-        import soxr
-    except ImportError as error:
-        raise MissingExtraError.of("soxr", extra="audio", purpose="converting sample rates") from error
-    return soxr

@@ -171,16 +171,14 @@ def device_recovered(
     latency_ms: float | None = None,
 ) -> dict[str, Any]:
     """A device that had stopped goes on, perhaps another one than before."""
-    audio = state.audio
-    if is_output:
-        latency = audio.output_latency_ms if latency_ms is None else latency_ms
-        changes: dict[str, Any] = {"is_output_stalled": False, "output_latency_ms": latency}
-        known = {"output_device_id": device_id, "output_device": device}
-    else:
-        latency = audio.audio_latency_ms if latency_ms is None else latency_ms
-        changes = {"is_stalled": False, "audio_latency_ms": latency}
-        known = {"input_device_id": device_id, "input_device": device}
-    return {"audio": audio.evolve(**changes, **{name: value for name, value in known.items() if value is not None})}
+    known: dict[str, Any] = (
+        {"output_device_id": device_id, "output_device": device, "output_latency_ms": latency_ms}
+        if is_output
+        else {"input_device_id": device_id, "input_device": device, "audio_latency_ms": latency_ms}
+    )
+    known = {name: value for name, value in known.items() if value is not None}
+    known["is_output_stalled" if is_output else "is_stalled"] = False
+    return {"audio": state.audio.evolve(**known)}
 
 
 @update

@@ -1,0 +1,668 @@
+"""The speaker, as an observer of frames.
+
+::
+
+    any thread: frames ──► rate ──► PlaybackRing ──► device's thread: callback
+                                          │
+                             thread "voxrx-speaker": opens, watches, closes
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from reactivex import Observable, abc
+from reactivex.subject import Subject
+
+from voxrx.audio.device_thread import DeviceThread, OnLoss, Settings
+from voxrx.audio.devices import Device, DeviceChoice, accepted_format
+from voxrx.audio.portaudio import Stream
+from voxrx.audio.rates import Resampler, checked_rate, samples_in
+from voxrx.audio.ring import PlaybackRing
+from voxrx.clock import Clock, SystemClock
+from voxrx.errors import AudioFormatError, DeviceError
+from voxrx.records.frame import AudioFrame
+from voxrx.records.signals import OutputOpened, OutputUnderflowed, Signal
+from voxrx.runtime import left_thread
+
+__all__ = ("Speaker", "speaker")
+
+_FADE_MS = 5.0
+_LONGEST_OPENING_SECONDS = 10.0
+_LONGEST_WAIT_SECONDS = 2.0
+
+
+def speaker(
+    device: DeviceChoice = None,
+    *,
+    sample_rate: int | None = None,
+    block_ms: float = 20,
+    latency: float | Literal["low", "high"] = "high",
+    buffer_ms: float = 1_000,
+    start_ms: float = 40,
+    on_loss: OnLoss = "reopen",
+    stall_blocks: int = 25,
+    reopen_after_ms: float = 3_000,
+    clock: Clock | None = None,
+) -> Speaker:
+    """Return a speaker as an observer of frames; see `Speaker`.
+
+    Parameters
+    ----------
+    device : int, str or None
+        Index, name, or part of a name; None: the system's default. `voxrx.audio.devices` lists them.
+    sample_rate : int [Hz, 1,000 to 768,000] or None
+        What the device is opened with; None, or one that it does not take: its own.
+    block_ms : float [ms, 1 to 1,000]
+        Length of the blocks that the device is asked for: how soon a flush is silent.
+    latency : float [s], "low" or "high"
+        What PortAudio is asked for; "high" is the safe one.
+    buffer_ms : float [ms, at least 2 blocks]
+        How much sound may wait to be played.
+    start_ms : float [ms, at most buffer_ms]
+        How much has to wait before a sound begins, so that frames may come late; a shorter sound begins that much
+        later, or when it is known to be complete.
+    on_loss : "reopen", "default" or "fail"
+        What to do when the device is gone; see `OnLoss`.
+    stall_blocks : int >= 2
+        After so many blocks without a callback the device counts as stalled.
+    reopen_after_ms : float [ms]
+        After that long without a callback the device counts as gone.
+    clock : Clock or None
+        Tells the ``at`` of signals; None: a `SystemClock`.
+
+    Raises
+    ------
+    AudioFormatError
+        If a number is out of its limits.
+    """
+    return Speaker(
+        Settings(device, block_ms, latency, stall_blocks, reopen_after_ms, on_loss),
+        sample_rate=None if sample_rate is None else checked_rate(sample_rate),
+        buffer_ms=buffer_ms,
+        start_ms=start_ms,
+        clock=clock or SystemClock(),
+    )
+
+
+class Speaker(abc.ObserverBase[AudioFrame]):
+    """Plays the frames that it is given, one after the other without gaps, whatever their rate, index and pace.
+
+    The device is opened by the first frame, or by `open`; between sounds it plays silence. What is beyond full scale is
+    limited to it; samples that are not finite become 0. Completion and error let it play what it has, and close it.
+
+    When it runs dry in the middle of a sound, it fades out, counts an underflow, and begins again as at first. Only
+    `settle`, `flush` and completion say that a sound is at its end.
+
+    A device that cannot be opened, or is gone and could not be reopened, has failed: `DeviceFailed` says so, and what
+    is given from then on counts as played in the time that it would take, to nobody.
+
+    All methods may be called from any thread. `on_next` blocks while the device opens (10 s at most), and while there
+    is no room (until two seconds have brought none; then the rest of the frame is dropped, and counted in
+    `dropped_ms`); the others do not block, except for `drain` and `close`.
+    """
+
+    def __init__(
+        self, settings: Settings, *, sample_rate: int | None, buffer_ms: float, start_ms: float, clock: Clock
+    ) -> None:
+        if not 2 * settings.block_ms <= buffer_ms <= 600_000:
+            raise AudioFormatError(
+                f"buffer_ms: expected two blocks ({2 * settings.block_ms:g} ms) to 600,000 ms, got {buffer_ms!r}"
+            )
+        if not 0 <= start_ms <= buffer_ms:
+            raise AudioFormatError(f"start_ms: expected a number from 0 to buffer_ms ({buffer_ms:g}), got {start_ms!r}")
+        self.buffer_ms = buffer_ms
+        self.start_ms = start_ms
+        self.dropped_ms = 0.0
+        self._settings = settings
+        self._wanted_rate = sample_rate
+        self._clock = clock
+        self._opening = threading.Lock()
+        self._writing = threading.RLock()
+        self._flushes = 0
+        self._ready = threading.Event()
+        self._line: _Line | None = None
+        self._thread: _Playout | None = None
+        self._resampler: Resampler | None = None
+        self._resampler_flushes = 0
+        self._rate_in = 0
+        self._closed = False
+        self._signals: Subject[Signal] = Subject()
+
+    # --- what can be seen ---------------------------------------------------------------------------------------
+
+    @property
+    def signals(self) -> Observable[Signal]:
+        """What there is to say about the device; hot, never completes; on the thread ``voxrx-speaker``.
+
+        `OutputOpened`, `OutputUnderflowed`, `DeviceStalled`, `DeviceRecovered`, `DeviceFailed`.
+        """
+        return self._signals
+
+    @property
+    def device(self) -> Device | None:
+        """The device that is open, or was last."""
+        return None if self._thread is None else self._thread.device
+
+    @property
+    def sample_rate(self) -> int | None:
+        """What the device plays, in Hz; None: it is not open yet."""
+        return None if self._line is None else self._line.sample_rate
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the device is open, or has failed: `on_next` does not wait for it."""
+        return self._ready.is_set()
+
+    @property
+    def written(self) -> int:
+        """How many samples (of `sample_rate`) were given to be played, since the beginning."""
+        return 0 if self._line is None else self._line.written
+
+    @property
+    def position(self) -> int:
+        """How many of those the device has taken, or a flush has dropped."""
+        return 0 if self._line is None else self._line.read
+
+    @property
+    def played(self) -> int:
+        """How many samples (of `sample_rate`) the device has taken to be played. Counted by its callback."""
+        return 0 if self._line is None else self._line.played
+
+    @property
+    def played_ms(self) -> float:
+        """The same in milliseconds."""
+        return 0.0 if self._line is None else self._line.played * 1000.0 / self._line.sample_rate
+
+    @property
+    def waiting_ms(self) -> float:
+        """How much sound waits to be played."""
+        return 0.0 if self._line is None else (self._line.written - self._line.read) * 1000.0 / self._line.sample_rate
+
+    # --- what can be done ---------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin to open the device, so that the first frame need not wait for it. Open already, or closed: nothing."""
+        with self._opening:
+            if self._thread is None and not self._closed:
+                self._thread = _Playout(self, self._settings, self._clock)
+                self._thread.start()
+
+    def on_next(self, value: AudioFrame) -> None:
+        """Play a frame, after those before it.
+
+        Raises
+        ------
+        MissingExtraError
+            If the frame's rate is not the device's, and soxr is not installed.
+        """
+        self.open()
+        self._ready.wait(_LONGEST_OPENING_SECONDS)
+        with self._writing:
+            line = self._line
+            if line is None or self._closed:
+                return
+            if self._resampler_flushes != self._flushes:
+                self._resampler = None  # what it held back was flushed, too
+            if value.sample_rate != self._rate_in or self._resampler is None:
+                resampler = Resampler(value.sample_rate, line.sample_rate)
+                self._write_rest()
+                self._resampler, self._rate_in, self._resampler_flushes = resampler, value.sample_rate, self._flushes
+            self._write(line, self._resampler.convert(_cleaned(value.samples)))
+
+    def settle(self) -> None:
+        """Say that a sound is at its end: running dry after it is no underflow, and it begins however short it is."""
+        with self._writing:
+            self._write_rest()
+            if self._line is not None:
+                self._line.settled = self._line.written
+
+    def flush(self) -> int:
+        """Drop what waits, and fade out what plays: silent with the device's next block.
+
+        Returns
+        -------
+        int [samples]
+            How far it was played, as `position` counts; a block that the device takes just now may be missing.
+        """
+        self._flushes += 1
+        return 0 if self._line is None else self._line.flush()
+
+    def pause(self) -> None:
+        """Fade out with the device's next block, and keep what waits."""
+        if self._line is not None:
+            self._line.pause()
+
+    def resume(self) -> None:
+        """Go on where `pause` has stopped."""
+        if self._line is not None:
+            self._line.resume()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Settle, and wait until everything was given to the device.
+
+        Parameters
+        ----------
+        timeout : float [s] or None
+            None: as long as it should take, and two seconds.
+
+        Returns
+        -------
+        bool
+            Whether it was.
+        """
+        self.settle()
+        line = self._line
+        if line is None:
+            return True
+        timeout = self.waiting_ms / 1000.0 + _LONGEST_WAIT_SECONDS if timeout is None else timeout
+        return line.wait_for_end(timeout)
+
+    def on_error(self, error: Exception) -> None:
+        """Play what there is, and close."""
+        self.on_completed()
+
+    def on_completed(self) -> None:
+        """Play what there is, and close; does not wait for it."""
+        self.settle()
+        self._closed = True
+        if self._thread is not None:
+            self._thread.end_when_drained()
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Flush, and close the device.
+
+        Returns
+        -------
+        bool
+            Whether that took less than ``timeout`` seconds; a device that is stuck closes when it can.
+        """
+        self._closed = True
+        self.flush()
+        with self._opening:
+            thread = self._thread
+        if thread is None:
+            return True
+        thread.end()
+        return thread.join(timeout)
+
+    def __enter__(self) -> Speaker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Speaker({self._settings.device!r}, sample_rate={self.sample_rate or self._wanted_rate})"
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _write_rest(self) -> None:
+        """Play what a rate conversion has held back."""
+        resampler, self._resampler = self._resampler, None
+        if resampler is not None and self._line is not None and self._resampler_flushes == self._flushes:
+            self._write(self._line, resampler.finish())
+
+    def _write(self, line: _Line, samples: NDArray[np.float32]) -> None:
+        flushes = self._flushes
+        rest = np.clip(np.rint(samples * 32_768.0), -32_768, 32_767).astype(np.int16)
+        rest = rest[line.write(rest) :]
+        while len(rest) and not self._closed:
+            line = self._line or line  # it may have failed meanwhile
+            if not line.wait_for_room(_LONGEST_WAIT_SECONDS):
+                break
+            if flushes != self._flushes:
+                return
+            rest = rest[line.write(rest) :]
+        if len(rest) and not self._closed:
+            self.dropped_ms += len(rest) * 1000.0 / line.sample_rate
+
+    # --- on the device's thread ---------------------------------------------------------------------------------
+
+    def opened(self, line: _DeviceLine) -> None:
+        """Take the line to the device."""
+        self._line = line
+        self._ready.set()
+
+    def failed(self, error: DeviceError) -> None:
+        """Go on without a device: what waits, and what comes, is played to nobody."""
+        before = self._line
+        rate = self._wanted_rate or 48_000 if before is None else before.sample_rate
+        self._line = _SilentLine(rate, samples_in(self.buffer_ms, rate), self._clock, before)
+        self._ready.set()
+
+    def tell(self, signal: Signal) -> None:
+        """Give a signal to every observer of `signals`."""
+        try:
+            self._signals.on_next(signal)
+        except BaseException as error:
+            left_thread(error)
+
+    @property
+    def wanted_rate(self) -> int | None:
+        """What the device is to be opened with."""
+        return self._wanted_rate
+
+
+def _cleaned(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
+
+
+class _Line(Protocol):
+    """Where samples wait until they are played."""
+
+    sample_rate: int
+    settled: int
+
+    @property
+    def written(self) -> int: ...
+    @property
+    def read(self) -> int: ...
+    @property
+    def played(self) -> int: ...
+    @property
+    def room(self) -> int: ...
+    def write(self, samples: NDArray[np.int16]) -> int: ...
+    def wait_for_room(self, timeout: float) -> bool: ...
+    def wait_for_end(self, timeout: float) -> bool: ...
+    def flush(self) -> int: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class _DeviceLine:
+    """What waits for the device, and how the callback takes it: fades, holding back, counting.
+
+    `fill` runs in the callback; everything else on threads that hold the speaker's lock.
+    """
+
+    def __init__(self, sample_rate: int, *, capacity: int, start: int, clock: Clock) -> None:
+        self._clock = clock
+        self.sample_rate = sample_rate
+        self.settled = 0  # up to there no more will come
+        self.played = 0
+        self.underflows = 0
+        self._taken = threading.Event()  # the callback has come
+        self._ring = PlaybackRing(capacity)
+        self._start = start
+        self._cut = 0  # what is before it is dropped
+        self._paused = False
+        self._sounding = False
+        self._held_back = 0  # for so long the beginning of a sound has waited for more
+        self._ramp_in = False
+        fade = samples_in(_FADE_MS, sample_rate)
+        self._ramp_down = np.linspace(1.0, 0.0, fade + 1, dtype=np.float32)[1:]
+        self._ramp_up = self._ramp_down[::-1].copy()
+
+    @property
+    def written(self) -> int:
+        return self._ring.written
+
+    @property
+    def read(self) -> int:
+        return self._ring.read
+
+    def write(self, samples: NDArray[np.int16]) -> int:
+        return self._ring.write(samples)
+
+    @property
+    def room(self) -> int:
+        return self._ring.room
+
+    def wait_for_room(self, timeout: float) -> bool:
+        return self._wait_until(lambda: self._ring.room > 0, timeout)
+
+    def wait_for_end(self, timeout: float) -> bool:
+        return self._wait_until(lambda: not self._ring.waiting, timeout)
+
+    def _wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait for a condition that only the callback brings about; False: it has not within ``timeout`` seconds."""
+        deadline = self._clock.monotonic() + timeout
+        while not condition():
+            self._taken.clear()
+            remaining = deadline - self._clock.monotonic()
+            if remaining <= 0 or (not condition() and not self._taken.wait(remaining)):
+                return condition()
+        return True
+
+    def flush(self) -> int:
+        ring = self._ring
+        position = ring.read + (min(len(self._ramp_down), ring.waiting) if self._sounding else 0)
+        self.settled = self._cut = ring.written
+        self._paused = False
+        return position
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._ramp_in = True
+        self._paused = False
+
+    # --- in the callback ----------------------------------------------------------------------------------------
+
+    def fill(self, out: NDArray[np.int16]) -> None:
+        """Fill ``out`` [shape=(n,)] with what is to be played now."""
+        ring = self._ring
+        cut = self._cut
+        if ring.read < cut:
+            self.played += self._fade(out, cut - ring.read)
+            ring.skip_to(cut)
+            self._sounding = False
+        elif self._paused:
+            self._fade(out, ring.waiting)
+            self._sounding = False
+        elif self._sounding or self._may_begin(len(out)):
+            self._play(out)
+        else:
+            out[:] = 0
+        self._taken.set()
+
+    def _fade(self, out: NDArray[np.int16], most: int) -> int:
+        """Fade out if there is sound, without taking it; return how many samples that are."""
+        count = 0
+        if self._sounding:
+            count = self._ring.peek(out[: min(len(self._ramp_down), most)])
+            out[:count] = out[:count] * self._ramp_down[:count]
+        out[count:] = 0
+        return count
+
+    def _may_begin(self, block: int) -> bool:
+        """Return whether enough waits for a sound to begin, or as much as will come, or it has waited long enough."""
+        waiting = self._ring.waiting
+        if not waiting:
+            return False
+        if waiting >= self._start or self.settled == self._ring.written or self._held_back >= self._start:
+            self._held_back = 0
+            return True
+        self._held_back += block
+        return False
+
+    def _play(self, out: NDArray[np.int16]) -> None:
+        ring = self._ring
+        count = ring.peek(out)
+        if self._ramp_in and count:
+            self._ramp_in = False
+            fade = min(len(self._ramp_up), count)
+            out[:fade] = out[:fade] * self._ramp_up[:fade]
+        self._sounding = count == len(out)
+        if not self._sounding:
+            out[count:] = 0
+            if self.settled != ring.read + count:
+                self.underflows += 1
+                self._ramp_in = True
+                fade = min(len(self._ramp_down), count)
+                out[count - fade : count] = out[count - fade : count] * self._ramp_down[len(self._ramp_down) - fade :]
+        self.played += count
+        ring.skip_to(ring.read + count)
+
+
+class _SilentLine:
+    """In the place of a device: what it is given counts as played in the time that it would take."""
+
+    def __init__(self, sample_rate: int, capacity: int, clock: Clock, before: _Line | None) -> None:
+        self.sample_rate = sample_rate
+        self.written = 0 if before is None else before.written
+        self.settled = self.written
+        self._capacity = capacity
+        self._clock = clock
+        self._read = 0 if before is None else before.read
+        self._dropped = 0 if before is None else before.read - before.played
+        self._since: float | None = clock.monotonic()  # when `_read` was right; None: it stands still
+        self._lock = threading.Lock()
+
+    @property
+    def read(self) -> int:
+        with self._lock:
+            return self._now()
+
+    def _now(self) -> int:
+        if self._since is not None:
+            passed = self._clock.monotonic() - self._since
+            return min(self.written, self._read + int(passed * self.sample_rate))
+        return self._read
+
+    def _go_on_from(self, position: int) -> None:
+        self._read = position
+        self._since = None if self._since is None else self._clock.monotonic()
+
+    @property
+    def played(self) -> int:
+        return self.read - self._dropped
+
+    @property
+    def room(self) -> int:
+        return self._capacity - (self.written - self.read)
+
+    def write(self, samples: NDArray[np.int16]) -> int:
+        with self._lock:
+            position = self._now()
+            if position == self.written:
+                self._go_on_from(position)
+            count = min(len(samples), self._capacity - (self.written - position))
+            self.written += count
+            return count
+
+    def wait_for_room(self, timeout: float) -> bool:
+        return self._wait_until(lambda: self.room > 0, timeout)
+
+    def wait_for_end(self, timeout: float) -> bool:
+        return self._wait_until(lambda: self.read >= self.written, timeout)
+
+    def _wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        deadline = self._clock.monotonic() + timeout
+        pause = threading.Event()
+        while not condition() and self._clock.monotonic() < deadline:
+            pause.wait(0.01)
+        return condition()
+
+    def flush(self) -> int:
+        with self._lock:
+            position = self._now()
+            self._dropped += self.written - position
+            self._since = self._clock.monotonic()
+            self._read = self.settled = self.written
+            return position
+
+    def pause(self) -> None:
+        with self._lock:
+            self._read, self._since = self._now(), None
+
+    def resume(self) -> None:
+        with self._lock:
+            if self._since is None:
+                self._since = self._clock.monotonic()
+
+
+class _Playout(DeviceThread):
+    """The speaker's device."""
+
+    def __init__(self, owner: Speaker, settings: Settings, clock: Clock) -> None:
+        super().__init__(
+            "voxrx-speaker",
+            is_output=True,
+            settings=settings,
+            clock=clock,
+            tell=owner.tell,
+            failed=owner.failed,
+            predecessor=None,
+        )
+        self._owner = owner
+        self._line: _DeviceLine | None = None
+        self._current: object = None
+        self._told_underflows = 0
+        self._ends_when_drained = False
+
+    def end_when_drained(self) -> None:
+        """Close the device once all that waits was played. Does not block."""
+        self._ends_when_drained = True
+        self._woken.set()
+
+    def _open(self, device: Device) -> Stream:
+        line = self._line
+        wanted = self._owner.wanted_rate if line is None else line.sample_rate
+        rate, channels = accepted_format(device, wanted, output=True, fixed=line is not None)
+        if line is None:
+            line = self._line = _DeviceLine(
+                rate,
+                capacity=samples_in(self._owner.buffer_ms, rate),
+                start=samples_in(self._owner.start_ms, rate),
+                clock=self._clock,
+            )
+        self._current = current = object()
+        fill, woken = line.fill, self._woken
+
+        def callback(out: NDArray[np.int16], count: int, time: Any, status: Any) -> None:
+            if self._current is not current:  # a stream that hung, and has come back
+                out[:] = 0
+                return
+            fill(out[:, 0])
+            for channel in range(1, channels):
+                out[:, channel] = out[:, 0]
+            woken.set()
+
+        def finished() -> None:
+            if self._current is current:
+                self._gone()
+
+        return Stream(
+            f"speaker {device.name!r} at {rate} Hz",
+            lambda module: module.OutputStream(
+                device=device.index,
+                samplerate=rate,
+                channels=channels,
+                dtype="int16",
+                blocksize=samples_in(self._settings.block_ms, rate),
+                latency=self._settings.latency,
+                dither_off=True,
+                callback=callback,
+                finished_callback=finished,
+            ),
+        )
+
+    def _opened(self, device: Device) -> None:
+        assert self._line is not None
+        self._owner.opened(self._line)
+        self._tell(
+            OutputOpened(at=self._clock.now(), device_id=device.index, device=device.name, latency_ms=self._latency_ms)
+        )
+
+    def _reopened(self) -> None:
+        pass
+
+    def _work(self) -> None:
+        line = self._line
+        if line is None:
+            return
+        for _ in range(line.underflows - self._told_underflows):
+            self._told_underflows += 1
+            self._tell(OutputUnderflowed(at=self._clock.now()))
+        if self._ends_when_drained and line.read >= line.written:
+            self.end(after_playing=True)
