@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 
 venv=.venv
 case "${1:-demo}" in
-    demo) extras=all ;;
-    test) extras=all,dev ;;
+    demo) extras=all devices= ;;
+    test) extras=all,dev devices=yes ;;
     *) echo "usage: $0 [demo | test]" >&2; exit 2 ;;
 esac
 
@@ -36,11 +36,23 @@ installed() {
     fi
 }
 
+has() { command -v "$1" >/dev/null 2>&1; }
+in_lib() { compgen -G "/usr/lib*/$1" >/dev/null || compgen -G "/usr/lib/*/$1" >/dev/null; }
+
+# Whether the tests can make microphones and speakers without hardware, where they can at all.
+has_devices() {
+    case "$OSTYPE" in linux*) ;; *) return 0 ;; esac
+    has pulseaudio && has pactl && has paplay && has parec && in_lib "libportaudio.so.2" &&
+        in_lib "alsa-lib/libasound_module_pcm_pulse.so" && in_lib "alsa-lib/libasound_module_pcm_a52.so"
+}
+
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
 
+ready=
 if [ -z "${PYTHON:-}" ] || [ "$(version_of "$PYTHON")" = "$(version_of "$venv/bin/python")" ]; then
-    case "$(installed)" in "$extras" | "$extras",*) exit 0 ;; esac
+    case "$(installed)" in "$extras" | "$extras",*) ready=yes ;; esac
 fi
+if [ -n "$ready" ] && { [ -z "$devices" ] || has_devices; }; then exit 0; fi
 
 # --- Python ---
 
@@ -75,8 +87,6 @@ version=$(version_of "$python")
 
 # --- system packages ---
 
-has() { command -v "$1" >/dev/null 2>&1; }
-
 as_root=(false)
 if [ "$(id -u)" = 0 ]; then
     as_root=(env)
@@ -85,14 +95,15 @@ elif has sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
 fi
 
 apt_updated=
-# Tries to install packages of Debian or Ubuntu.
+# Tries to install packages of Debian or Ubuntu, as long as none has to go for them (as PipeWire would for PulseAudio).
 apt_install() {
     has apt-get && [ "${as_root[0]}" != false ] || return 1
     say "installing with apt: $*"
     local log
     log=$(mktemp)
     if { [ -n "$apt_updated" ] || "${as_root[@]}" apt-get update -q >"$log" 2>&1 || true; } &&
-        "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >>"$log" 2>&1
+        "${as_root[@]}" DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -q --no-remove --no-install-recommends "$@" >>"$log" 2>&1
     then
         apt_updated=yes
         rm -f "$log"
@@ -102,6 +113,14 @@ apt_install() {
     rm -f "$log"
     return 1
 }
+
+if [ -n "$devices" ] && ! has_devices; then
+    apt_install libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins || say \
+        "the tests of microphones and speakers will be skipped, or fail when CI=true; they need PortAudio, PulseAudio" \
+        "with its utilities, and ALSA's plugins (Debian, Ubuntu: libportaudio2 pulseaudio pulseaudio-utils" \
+        "libasound2-plugins)"
+fi
+if [ -n "$ready" ]; then exit 0; fi
 
 can_make_venv() { "$python" -c "import ensurepip, venv" 2>/dev/null; }
 

@@ -20,12 +20,30 @@
 `null_devices` (`alsa.NullDevices`)
     `voxmic` delivers silence and `voxspk` discards, as fast as they are called; for opening and closing often.
 
+`pulse` (`pulse.PulseServer`)
+    A microphone and a speaker that keep real time, at 16 kHz; PortAudio calls both `pulse` or `default`. Bit-exact, and
+    it can be killed, frozen and unplugged.
+
+        with pulse.record() as recording:          # microphone and speaker, sample by sample at the same time
+            playing = pulse.play(samples)          # into the microphone, in the background
+            playing.wait()
+            recording.wait_longer(0.5)             # seconds
+        begin = np.flatnonzero(recording.microphone)[0]
+        end = np.flatnonzero(recording.speaker)[-1]
+        pulse.kill(); pulse.restart()              # streams finish, without an error
+        pulse.stop(); pulse.go_on()                # SIGSTOP, SIGCONT
+        pulse.unplug_microphone(); pulse.plug_microphone()
+
+A stream has to be referred to for as long as it is open: PortAudio calls into it. One that a test leaves open is closed
+when the devices go, and must not be in the middle of closing then.
+
 Without a fixture, a machine has no devices at all (tests/conftest.py).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
@@ -34,6 +52,7 @@ import pytest
 
 if TYPE_CHECKING or sys.platform == "linux":
     from tests.devices.alsa import FifoDevices, HifiDevices, NullDevices
+    from tests.devices.pulse import PulseServer
 
 
 def without(what: str) -> NoReturn:
@@ -78,6 +97,17 @@ def hifi_devices(portaudio: None) -> Iterator[HifiDevices]:
 def null_devices(portaudio: None) -> Iterator[NullDevices]:
     with NullDevices() as devices:
         yield devices
+
+
+@pytest.fixture
+def pulse(portaudio: None) -> Iterator[PulseServer]:
+    for program in ("pulseaudio", "pactl", "paplay", "parec"):
+        if shutil.which(program) is None:
+            without(program)
+    with PulseServer() as server:
+        if server.mic_name not in listed():
+            without("plugin of ALSA for PulseAudio")
+        yield server
 
 
 def listed() -> set[str]:

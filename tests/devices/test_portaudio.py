@@ -14,6 +14,7 @@ from tests.devices.conftest import listed
 
 if TYPE_CHECKING:
     from tests.devices.alsa import FifoDevices, HifiDevices, NullDevices
+    from tests.devices.pulse import PulseServer
 
 Samples = NDArray[np.int16]
 
@@ -197,3 +198,99 @@ def test_null_devices_run_by_themselves(null_devices: NullDevices) -> None:
     microphone.stream.close()
     speaker.stream.close()
     assert not microphone.samples.any()
+
+
+class TestPulse:
+    def test_what_is_played_into_the_microphone_arrives_bit_by_bit(self, pulse: PulseServer) -> None:
+        samples = white_noise(16_000)
+        microphone = Recorder(pulse.mic_name)
+        microphone.wait_for(1)
+        pulse.play(samples).wait()
+        microphone.wait_for(len(microphone.blocks) + 10)
+        microphone.stream.close()
+        assert holds(microphone.samples, samples)
+
+    def test_what_the_speaker_plays_is_recorded_bit_by_bit(self, pulse: PulseServer) -> None:
+        samples = white_noise(16_000)
+        with pulse.record() as recording:
+            speaker = Player(pulse.speaker_name, samples, latency=0.2)
+            recording.wait_longer(1.5)
+            speaker.stream.close()
+        assert holds(recording.speaker, samples)
+        assert not recording.microphone.any()
+
+    def test_one_recording_tells_how_long_an_answer_took(self, pulse: PulseServer) -> None:
+        """From the first sound at the microphone to the last at the speaker: to the sample, by one clock."""
+        import sounddevice
+
+        samples = white_noise(8_000)
+        quiet = threading.Event()
+
+        def falls_silent_when_it_hears(heard: Samples, out: Samples, *_: object) -> None:
+            if heard.any():
+                quiet.set()
+            out[:] = 0 if quiet.is_set() else 1000
+
+        with (
+            pulse.record() as recording,
+            sounddevice.Stream(
+                device=(pulse.mic_name, pulse.speaker_name),
+                samplerate=16_000,
+                blocksize=320,
+                channels=1,
+                dtype="int16",
+                callback=falls_silent_when_it_hears,
+            ),
+        ):
+            recording.wait_longer(0.3)
+            pulse.play(samples).wait()
+            recording.wait_longer(0.2)
+        assert holds(recording.microphone, samples)
+        begin = np.flatnonzero(recording.microphone)[0]
+        end = np.flatnonzero(recording.speaker)[-1]
+        assert 0 < end - begin < 8_000
+
+    def test_streams_finish_without_an_error_when_the_server_dies(self, pulse: PulseServer) -> None:
+        microphone = Recorder(pulse.mic_name)
+        speaker = Player(pulse.speaker_name, white_noise(320))
+        microphone.wait_for(1)
+        pulse.kill()
+        assert microphone.finished.wait(PATIENCE)
+        assert speaker.finished.wait(PATIENCE)
+        assert not microphone.stream.active
+        pulse.restart()
+        again = Recorder(pulse.mic_name)
+        again.wait_for(1)
+
+    def test_a_frozen_server_catches_up(self, pulse: PulseServer) -> None:
+        microphone = Recorder(pulse.mic_name)
+        microphone.wait_for(1)
+        pulse.stop()
+        blocks = -1
+        while blocks < (blocks := len(microphone.blocks)):  # what was on its way
+            assert not microphone.finished.wait(0.1)
+        assert not microphone.finished.wait(0.3)
+        assert len(microphone.blocks) == blocks
+        pulse.go_on()
+        microphone.wait_for(blocks + 20)
+        assert not microphone.finished.is_set()
+
+    def test_an_unplugged_microphone_goes_unnoticed(self, pulse: PulseServer) -> None:
+        samples = white_noise(3_200)
+        microphone = Recorder(pulse.mic_name)
+        microphone.wait_for(1)
+        pulse.unplug_microphone()
+        microphone.wait_for(len(microphone.blocks) + 20)
+        assert not microphone.finished.is_set()
+        pulse.plug_microphone()
+        again = Recorder(pulse.mic_name)
+        again.wait_for(1)
+        pulse.play(samples).wait()
+        again.wait_for(len(again.blocks) + 10)
+        again.stream.close()
+        assert holds(again.samples, samples)
+
+    def test_a_frozen_server_does_not_keep_the_devices_from_ending(self, pulse: PulseServer) -> None:
+        self.microphone = Recorder(pulse.mic_name)  # lives on, as PortAudio still calls it
+        self.microphone.wait_for(1)
+        pulse.stop()
