@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from voxrx.audio.devices import Device, DeviceChoice, find_device
+from voxrx.audio.device_list import Device, DeviceChoice, find_device
 from voxrx.audio.portaudio import Stream, is_busy
 from voxrx.clock import Clock
 from voxrx.errors import AudioFormatError, DeviceError

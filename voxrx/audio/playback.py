@@ -1,29 +1,33 @@
-"""Playing answers: one after the other, on the clock, knowing at any time how much was heard."""
+"""Playing answers: one after the other, knowing at any time how much was heard."""
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 from reactivex.subject import Subject
 
-from voxrx.audio.levels import decibels, energy_of
+from voxrx.audio.answers import Answer
 from voxrx.clock import Clock
 from voxrx.errors import AudioFormatError
 from voxrx.records.frame import AudioFrame
-from voxrx.records.signals import OutputLevel, PlaybackEnded, PlaybackProgressed, PlaybackStarted, Signal
+from voxrx.records.signals import (
+    OutputLevel,
+    PlaybackEnded,
+    PlaybackPaused,
+    PlaybackProgressed,
+    PlaybackResumed,
+    PlaybackStarted,
+    Signal,
+)
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ("Player",)
+__all__ = ("Playback", "Player")
 
 _REPORT_EVERY_MS = 100.0
 _STALL = timedelta(milliseconds=500)
@@ -32,34 +36,25 @@ _REMEMBERED_CUTS = 256
 _log = logging.getLogger(__name__)
 
 
-class Player:
-    """Plays the sound of answers, one answer after the other, a block every ``block_ms`` of the clock.
-
-    A block goes to ``output`` when its first sample is due, as a frame of the answer's sample rate whose index counts
-    all samples that went there. Blocks are scheduled absolutely, so that delays do not add up; after a stall of more
-    than half a second playing goes on from there. An answer whose sound comes too slowly is waited for, and keeps its
-    place; the last block before that is as short as what there was. Without an ``output`` time passes all the same.
+class Playback(ABC):
+    """Plays the sound of answers, one answer after the other; what paces it is left to its kinds.
 
     Everything is used on one thread: methods are called, and signals come, on the thread of ``scheduler``'s actions.
-    Nothing blocks, except ``output`` itself. What plays is bounded by what was queued, and not limited.
+    An answer whose sound comes too slowly is waited for, and keeps its place. What plays is bounded by what was
+    queued, and not limited.
 
     Parameters
     ----------
     output : reactivex.abc.ObserverBase of AudioFrame, or None
-        Completed on `close`. One that raises is reported, and gets the next block all the same.
+        Gets what is played, as it is played: frames of the answer's sample rate whose index counts all samples that
+        went there. Completed on `close`. One that raises is reported, and gets the next block all the same.
     clock : Clock
         Tells the ``at`` of signals.
     scheduler : reactivex.abc.SchedulerBase
-        Paces the blocks, in its own time.
-    block_ms : float [ms, 1 to 1,000]
+        Where everything happens.
     on_error : callable taking an Exception, or None
         Gets what ``output`` or an observer of `signals` raised: of an output that goes on raising, the first time only.
         None: it is logged.
-
-    Raises
-    ------
-    AudioFormatError
-        If ``block_ms`` is out of its limits.
     """
 
     def __init__(
@@ -68,26 +63,19 @@ class Player:
         *,
         clock: Clock,
         scheduler: abc.SchedulerBase,
-        block_ms: float = 20,
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
-        if not 1 <= block_ms <= 1000:
-            raise AudioFormatError(f"block_ms: expected a number from 1 to 1,000 ms, got {block_ms!r}")
         self._output = output
         self._clock = clock
         self._scheduler = scheduler
-        self._block_ms = block_ms
         self._on_error = on_error
         self._signals: Subject[Signal] = Subject()
         self._timer = SerialDisposable()
-        self._scheduled = False
-        self._run_began = scheduler.now
-        self._run_seconds = 0.0
-        self._answers: deque[_Answer] = deque()
-        self._playing: _Answer | None = None
+        self._answers: deque[Answer] = deque()
+        self._playing: Answer | None = None
+        self._paused = False
         self._cut: deque[str] = deque(maxlen=_REMEMBERED_CUTS)
         self._handed = 0
-        self._flushes = 0
         self._to_emit: deque[Signal] = deque()
         self._emitting = False
         self._failing = False
@@ -98,23 +86,24 @@ class Player:
         """What is played, as it happens; hot, completed by `close`.
 
         `PlaybackStarted` with the first block of an answer; `PlaybackProgressed` and `OutputLevel` for each 100 ms
-        (in whole blocks) once they are played; `PlaybackEnded` once the last sample is, or when it is cut.
+        (in whole blocks) once they are played; `PlaybackPaused` and `PlaybackResumed`; `PlaybackEnded` once the last
+        sample is played, or when it is cut.
         """
         return self._signals
 
     @property
     def playing(self) -> str | None:
-        """The id of the answer that is being played, or waited for; None: there is none."""
+        """The id of the answer that is being played, held, or waited for; None: there is none."""
         return None if self._playing is None else self._playing.response_id
 
     @property
     def played_ms(self) -> float:
         """How much of that answer has been played by now."""
-        return 0.0 if self._playing is None else self._playing.played_ms(self._scheduler.now)
+        return 0.0 if self._playing is None else self._played_ms_of(self._playing)
 
     @property
     def queued_ms(self) -> float:
-        """How much sound, of all answers, has not been handed to the output."""
+        """How much sound, of all answers, has not been handed over."""
         return sum(answer.queued_ms for answer in self._answers)
 
     def play(self, response_id: str, frame: AudioFrame) -> None:
@@ -126,9 +115,9 @@ class Player:
             return
         answer = self._find(response_id)
         if answer is None:
-            answer = _Answer(response_id)
+            answer = Answer(response_id)
             self._answers.append(answer)
-        if not answer.finished:
+        if not answer.is_finished:
             answer.add(frame)
             self._wake()
 
@@ -136,31 +125,62 @@ class Player:
         """Say that all sound of an answer has come. The next one plays only after this. Unknown ids are ignored."""
         answer = self._find(response_id)
         if answer is not None:
-            answer.finished = True
+            answer.is_finished = True
             self._wake()
 
     def flush(self) -> tuple[str, float] | None:
-        """Cut what is playing, and drop all that is queued; more sound of these answers is dropped, too.
+        """Cut what is playing or held, and drop all that is queued; more sound of these answers is dropped, too.
 
         `PlaybackEnded` is emitted before this returns (after the current signal, when an observer of `signals` calls
-        this); answers of which nothing was played give no signal.
+        this); answers of which nothing was played give no signal. A pause ends.
 
         Returns
         -------
         tuple of str and float [ms], or None
             Which answer was cut, and how much of it was played until now; None: nothing was playing.
         """
+        self._before_flush()
         playing, self._playing = self._playing, None
+        played_ms = 0.0 if playing is None else self._played_ms_of(playing)
         self._cut.extend(answer.response_id for answer in self._answers)
         self._answers.clear()
-        self._stop_timer()
+        self._paused = False
+        self._stop()
         if playing is None:
             return None
-        played_ms = playing.played_ms(self._scheduler.now)
         self._emit(
             PlaybackEnded(at=self._clock.now(), response_id=playing.response_id, played_ms=played_ms, interrupted=True)
         )
         return playing.response_id, played_ms
+
+    def pause(self) -> None:
+        """Hold what is playing, and what would be played next, until `resume` or `flush`."""
+        if self._paused or self._closed:
+            return
+        self._paused = True
+        self._hold()
+        if self._playing is not None:
+            played_ms = self._played_ms_of(self._playing)
+            self._emit(PlaybackPaused(at=self._clock.now(), response_id=self._playing.response_id, played_ms=played_ms))
+
+    def resume(self) -> None:
+        """Go on with what `pause` has held. Without one it does nothing."""
+        if not self._paused:
+            return
+        self._paused = False
+        if self._playing is not None:
+            self._emit(PlaybackResumed(at=self._clock.now(), response_id=self._playing.response_id))
+        self._go_on()
+
+    def hand_over(self, other: Playback) -> None:
+        """Let another one go on with what is playing and queued, without a signal. This one then has nothing left."""
+        other._answers, other._playing, other._paused = self._left_over(), self._playing, self._paused
+        other._cut.extend(self._cut)
+        self._answers, self._playing = deque(), None
+        self._stop()
+        if other._paused:
+            other._hold()
+        other._wake()
 
     def close(self) -> None:
         """Flush, complete output and signals, and ignore all that comes later. May be called twice."""
@@ -176,7 +196,7 @@ class Player:
                 self._report(error)
         self._emit()
 
-    def __enter__(self) -> Player:
+    def __enter__(self) -> Playback:
         return self
 
     def __exit__(
@@ -184,90 +204,70 @@ class Player:
     ) -> None:
         self.close()
 
-    def _find(self, response_id: str) -> _Answer | None:
+    # --- what the kinds differ in -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """There may be something to do."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """There is nothing more to do, and what was handed over is not to be played."""
+
+    @abstractmethod
+    def _hold(self) -> None:
+        """Stop for a while."""
+
+    @abstractmethod
+    def _go_on(self) -> None:
+        """Go on after `_hold`."""
+
+    @abstractmethod
+    def _played_ms_of(self, answer: Answer) -> float:
+        """Return how much of the answer that is playing has been played by now."""
+
+    @abstractmethod
+    def _left_over(self) -> deque[Answer]:
+        """Return the answers with all that was not played, also of what was handed over."""
+
+    def _before_flush(self) -> None:  # noqa: B027  # only what plays on a device has to do something
+        """Stop the sound, and find out how much of it was played."""
+
+    # --- what they have in common -------------------------------------------------------------------------------
+
+    def _find(self, response_id: str) -> Answer | None:
         return next((answer for answer in self._answers if answer.response_id == response_id), None)
 
-    def _wake(self) -> None:
-        if not self._scheduled:
-            self._begin_run(self._scheduler.now)
-            self._schedule()
+    def _started(self, answer: Answer) -> None:
+        self._playing = answer
+        self._emit(PlaybackStarted(at=self._clock.now(), response_id=answer.response_id))
 
-    def _begin_run(self, at: datetime) -> None:
-        """Count time from ``at``: adding block to block would add up what is rounded to microseconds."""
-        self._run_began = at
-        self._run_seconds = 0.0
-
-    def _schedule(self) -> None:
-        due = self._run_began + timedelta(seconds=self._run_seconds)
-
-        def tick(_: abc.SchedulerBase, __: object = None) -> abc.DisposableBase | None:
-            now = self._scheduler.now
-            if now - due < _STALL:
-                self._continue(due)
-            else:
-                self._begin_run(now)
-                self._continue(now)
-            return None
-
-        self._scheduled = True
-        self._timer.disposable = self._scheduler.schedule_absolute(due, tick)
-
-    def _stop_timer(self) -> None:
-        self._flushes += 1
-        self._scheduled = False
-        self._timer.disposable = None
-
-    def _continue(self, due: datetime) -> None:
-        """Account for the block that has been played at ``due``, and hand the next one over.
-
-        Observers may play, finish, flush and close meanwhile: `_scheduled` stays true, so that only a new run after a
-        flush sets a timer, and after a flush nothing more is done here.
-        """
-        flushes = self._flushes
-        if self._playing is not None:
-            self._account(self._playing)
-        if flushes != self._flushes:
-            return
-        self._scheduled = False
-        self._drop_empty()
-        if not self._answers or not self._answers[0].chunks:
-            return
-        answer = self._answers[0]
-        block = answer.next_block(self._block_ms, self._handed, due)
-        self._handed += len(block)
-        self._run_seconds += len(block) / block.sample_rate
-        self._schedule()
-        if self._playing is None:
-            self._playing = answer
-            self._emit(PlaybackStarted(at=self._clock.now(), response_id=answer.response_id))
-        if flushes == self._flushes:
-            self._hand_over(block)
-
-    def _drop_empty(self) -> None:
-        """Forget finished answers of which no sound ever came."""
-        while self._answers and self._answers[0].finished and not self._answers[0].chunks:
-            self._answers.popleft()
-
-    def _account(self, answer: _Answer) -> None:
+    def _account(self, answer: Answer, block: AudioFrame, *, is_last: bool) -> None:
+        """Say that a block has been played, and the end of its answer with the last one."""
         at = self._clock.now()
         signals: list[Signal] = []
-        answer.block_played()
+        answer.account(block)
         if answer.unreported_ms >= _REPORT_EVERY_MS - 1e-6:
             signals.append(OutputLevel(at=at, level_db=answer.taken_level_db()))
-            signals.append(PlaybackProgressed(at=at, response_id=answer.response_id, played_ms=answer.completed_ms))
-        if answer.finished and not answer.chunks:
-            self._answers.popleft()
-            self._playing = None
-            signals.append(
-                PlaybackEnded(at=at, response_id=answer.response_id, played_ms=answer.completed_ms, interrupted=False)
-            )
+            signals.append(PlaybackProgressed(at=at, response_id=answer.response_id, played_ms=answer.played_ms))
+        if is_last:
+            signals.append(self._ended(answer, at))
         self._emit(*signals)
 
-    def _hand_over(self, block: AudioFrame) -> None:
-        if self._output is None:
-            return
+    def _ended(self, answer: Answer, at: datetime) -> Signal:
+        self._answers.remove(answer)
+        self._playing = None
+        return PlaybackEnded(at=at, response_id=answer.response_id, played_ms=answer.played_ms, interrupted=False)
+
+    def _show(self, block: AudioFrame) -> None:
+        """Give a block to the output."""
+        if self._output is not None:
+            self._give(self._output, block)
+
+    def _give(self, observer: abc.ObserverBase[AudioFrame], block: AudioFrame) -> None:
+        """Give a block to an observer; one that raises with every block is reported the first time only."""
         try:
-            self._output.on_next(block)
+            observer.on_next(block)
         except Exception as error:
             if not self._failing:
                 self._failing = True
@@ -299,72 +299,125 @@ class Player:
             self._on_error(error)
 
 
-class _Answer:
-    """The sound of one answer: what is queued, what is in the air, what has been played."""
+class Player(Playback):
+    """Plays by the clock, a block every ``block_ms``.
 
-    def __init__(self, response_id: str) -> None:
-        self.response_id = response_id
-        self.finished = False
-        self.chunks: deque[AudioFrame] = deque()
-        self.completed_ms = 0.0
-        self.unreported_ms = 0.0
-        self._taken = 0  # samples of the first chunk that were handed over
-        self._samples_played: dict[int, int] = {}  # by sample rate: milliseconds are exact only when divided once
-        self._block: AudioFrame | None = None
-        self._block_began: datetime | None = None
-        self._energy = 0.0
-        self._energy_samples = 0
+    A block goes to ``output`` when its first sample is due. Blocks are scheduled absolutely, so that delays do not add
+    up; after a stall of more than half a second playing goes on from there. When sound comes too slowly, the last block
+    before that is as short as what there was. Without an ``output`` time passes all the same. Nothing blocks, except
+    ``output`` itself.
 
-    def add(self, frame: AudioFrame) -> None:
-        self.chunks.append(frame)
+    Parameters
+    ----------
+    output, clock, scheduler, on_error
+        See `Playback`; the scheduler paces the blocks, in its own time.
+    block_ms : float [ms, 1 to 1,000]
 
-    @property
-    def queued_ms(self) -> float:
-        taken_ms = self._taken * 1000.0 / self.chunks[0].sample_rate if self.chunks else 0.0
-        return sum(chunk.duration_ms for chunk in self.chunks) - taken_ms
+    Raises
+    ------
+    AudioFormatError
+        If ``block_ms`` is out of its limits.
+    """
 
-    def next_block(self, block_ms: float, index: int, began: datetime) -> AudioFrame:
-        """Take the next block: ``block_ms`` of sound, or what there is of one sample rate."""
-        import numpy as np
+    def __init__(
+        self,
+        output: abc.ObserverBase[AudioFrame] | None,
+        *,
+        clock: Clock,
+        scheduler: abc.SchedulerBase,
+        block_ms: float = 20,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        if not 1 <= block_ms <= 1000:
+            raise AudioFormatError(f"block_ms: expected a number from 1 to 1,000 ms, got {block_ms!r}")
+        super().__init__(output, clock=clock, scheduler=scheduler, on_error=on_error)
+        self._block_ms = block_ms
+        self._in_air: tuple[AudioFrame, datetime] | None = None
+        self._scheduled = False
+        self._run_began = scheduler.now
+        self._run_seconds = 0.0
+        self._stops = 0
 
-        rate = self.chunks[0].sample_rate
-        wanted = max(1, round(block_ms * rate / 1000.0))
-        parts: list[NDArray[np.float32]] = []
-        while wanted and self.chunks and self.chunks[0].sample_rate == rate:
-            chunk = self.chunks[0].samples
-            part = chunk[self._taken : self._taken + wanted]
-            parts.append(part)
-            wanted -= len(part)
-            self._taken += len(part)
-            if self._taken == len(chunk):
-                self.chunks.popleft()
-                self._taken = 0
-        samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        samples.flags.writeable = False
-        self._block = AudioFrame(samples, rate, index)
-        self._block_began = began
-        return self._block
+    def _wake(self) -> None:
+        if not self._scheduled and not self._paused:
+            self._begin_run(self._scheduler.now)
+            self._schedule()
 
-    def block_played(self) -> None:
-        block, self._block = self._block, None
-        if block is None:
+    def _stop(self) -> None:
+        self._stops += 1
+        self._in_air = None
+        self._scheduled = False
+        self._timer.disposable = None
+
+    def _hold(self) -> None:
+        """The block that has been handed over is played to its end; no further one is."""
+
+    def _go_on(self) -> None:
+        self._wake()
+
+    def _played_ms_of(self, answer: Answer) -> float:
+        """In the middle of a block, too."""
+        if self._in_air is None:
+            return answer.played_ms
+        block, began = self._in_air
+        in_block_ms = (self._scheduler.now - began).total_seconds() * 1000.0
+        return answer.played_ms + min(max(in_block_ms, 0.0), block.duration_ms)
+
+    def _left_over(self) -> deque[Answer]:
+        if self._in_air is not None and self._playing is not None:  # the output has it already
+            self._playing.account(self._in_air[0])
+        return self._answers
+
+    def _begin_run(self, at: datetime) -> None:
+        """Count time from ``at``: adding block to block would add up what is rounded to microseconds."""
+        self._run_began = at
+        self._run_seconds = 0.0
+
+    def _schedule(self) -> None:
+        due = self._run_began + timedelta(seconds=self._run_seconds)
+
+        def tick(_: abc.SchedulerBase, __: object = None) -> abc.DisposableBase | None:
+            now = self._scheduler.now
+            if now - due < _STALL:
+                self._continue(due)
+            else:
+                self._begin_run(now)
+                self._continue(now)
+            return None
+
+        self._scheduled = True
+        self._timer.disposable = self._scheduler.schedule_absolute(due, tick)
+
+    def _continue(self, due: datetime) -> None:
+        """Account for the block that has been played at ``due``, and hand the next one over.
+
+        Observers may play, finish, flush and close meanwhile: `_scheduled` stays true, so that only a new run after a
+        flush sets a timer, and after a flush nothing more is done here.
+        """
+        stops = self._stops
+        if self._playing is not None and self._in_air is not None:
+            (block, _), self._in_air = self._in_air, None
+            self._account(self._playing, block, is_last=self._playing.is_finished and self._playing.is_empty)
+        elif self._playing is not None and self._playing.is_finished and self._playing.is_empty and not self._paused:
+            self._emit(self._ended(self._playing, self._clock.now()))
+        if stops != self._stops:
             return
-        played = self._samples_played
-        played[block.sample_rate] = played.get(block.sample_rate, 0) + len(block)
-        self.completed_ms = sum(samples * 1000.0 / rate for rate, samples in played.items())
-        self.unreported_ms += block.duration_ms
-        self._energy += energy_of(block.samples)
-        self._energy_samples += len(block)
+        self._scheduled = False
+        self._drop_empty()
+        if self._paused or not self._answers or self._answers[0].is_empty:
+            return
+        answer = self._answers[0]
+        block = answer.next_block(self._block_ms, self._handed)
+        self._in_air = block, due
+        self._handed += len(block)
+        self._run_seconds += len(block) / block.sample_rate
+        self._schedule()
+        if self._playing is None:
+            self._started(answer)
+        if stops == self._stops:
+            self._show(block)
 
-    def taken_level_db(self) -> float:
-        """Return the level of what was played since the last call."""
-        level = decibels(self._energy / self._energy_samples)
-        self._energy, self._energy_samples, self.unreported_ms = 0.0, 0, 0.0
-        return level
-
-    def played_ms(self, now: datetime) -> float:
-        """Return how much has been played at ``now``, in the middle of a block, too."""
-        if self._block is None or self._block_began is None:
-            return self.completed_ms
-        in_block_ms = (now - self._block_began).total_seconds() * 1000.0
-        return self.completed_ms + min(max(in_block_ms, 0.0), self._block.duration_ms)
+    def _drop_empty(self) -> None:
+        """Forget finished answers of which no sound ever came."""
+        while self._answers and self._answers[0].is_finished and self._answers[0].is_empty:
+            self._answers.popleft()

@@ -87,6 +87,14 @@ class AudioFrame:
         mono.flags.writeable = False
         return cls(mono, sample_rate, index)
 
+    def silenced(self) -> AudioFrame:
+        """Return a frame of the same length, rate and index, of zeros."""
+        import numpy as np
+
+        zeros = np.zeros(len(self.samples), np.float32)
+        zeros.flags.writeable = False
+        return AudioFrame(zeros, self.sample_rate, self.index)
+
     @property
     def duration_ms(self) -> float:
         """Length in milliseconds."""

@@ -20,7 +20,7 @@ from reactivex import Observable, abc
 from reactivex.subject import Subject
 
 from voxrx.audio.device_thread import DeviceThread, OnLoss, Settings
-from voxrx.audio.devices import Device, DeviceChoice, accepted_format
+from voxrx.audio.device_list import Device, DeviceChoice, accepted_format
 from voxrx.audio.portaudio import Stream
 from voxrx.audio.rates import Resampler, checked_rate, samples_in
 from voxrx.audio.ring import PlaybackRing
