@@ -183,12 +183,25 @@ def test_speech_is_found_between_digital_silences() -> None:
     assert len(spans(heard(frames_of(sound)))) == 2
 
 
-def test_noise_that_grows_counts_as_speech_for_little_more_than_a_second() -> None:
-    sound = joined(noise(3.0, -60), noise(10.0, -35, seed=2))
+@pytest.mark.parametrize(("before_db", "after_db"), [(-60, -35), (-75, -45), (-50, -40)])
+def test_noise_that_grows_counts_as_speech_for_half_a_second(before_db: float, after_db: float) -> None:
+    sound = joined(noise(3.0, before_db), noise(10.0, after_db, seed=2))
 
     signals = heard(frames_of(sound))
 
-    assert [end / 16_000 for _, end in spans(signals) if end is not None] == [pytest.approx(4.5, abs=0.3)]
+    assert [end / 16_000 for _, end in spans(signals) if end is not None] == [pytest.approx(3.5, abs=0.3)]
+
+
+@pytest.mark.parametrize("wavering", [0.0, 0.1, 0.3])
+def test_a_vowel_that_is_held_is_not_taken_for_noise(wavering: float) -> None:
+    t = np.arange(20_800) / 16_000
+    voice = sum(np.exp(-((120 * h / 900) ** 2)) * np.sin(2 * np.pi * 120 * h * t) for h in range(1, 30))
+    vowel = (0.05 * voice * (1 + wavering * np.sin(2 * np.pi * 5 * t))).astype(np.float32)
+    sound = joined(silence(1.0), vowel, silence(1.0))
+
+    ((begin, end),) = spans(heard(frames_of(sound + noise(3.3, -65))))
+
+    assert (begin, end) == (pytest.approx(16_000, abs=1600), pytest.approx(36_800, abs=3200))
 
 
 def test_frames_that_are_not_finite_do_not_poison_what_follows() -> None:
