@@ -9,18 +9,21 @@ Exit codes: 0, all is well; 1, it failed, and standard error says why in one lin
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, get_args
 
 from voxrx.errors import VoxrxError
 
 if TYPE_CHECKING:
+    from voxrx.audio import WavWriter
     from voxrx.display import TimelineCollector
     from voxrx.engine import VoxEngine
     from voxrx.records import ConversationState
@@ -143,13 +146,9 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 
     engine.state_manager.save_to_file(state_file)
     problem = _drawn(collector, picture)
-    state = engine.conversation_state
     _say("stopped: this is what there is so far" if stopped else "")
-    _say(_summary(state, took))
-    for at, path in enumerate(path for path in (answers, state_file, picture) if path.exists()):
-        _say(f"{'' if at else 'files':<16}{path}")
-    if state.connection.error_count:
-        problem = problem or f"{state.connection.error_count} in the conversation, last: {state.connection.last_error}"
+    _tell(engine.conversation_state, took, (answers, state_file, picture))
+    problem = problem or _errors(engine.conversation_state)
     if problem:
         _complain(problem)
     return STOPPED if stopped else FAILED if problem else 0
@@ -165,6 +164,203 @@ async def _converse(engine: VoxEngine, collector: TimelineCollector, *, quiet: b
         async with engine:
             engine.start_listening()
             await engine.finished()
+
+
+# --- voxrx talk, voxrx devices ----------------------------------------------------------------------------------
+
+
+def _talk(parser: argparse.ArgumentParser) -> Run:
+    """Talk with the local assistant, at a microphone and a speaker; Ctrl-C ends it.
+
+    It understands English commands, in a quiet room: say "help". Words that are spoken over an answer interrupt it.
+    """
+    from voxrx.audio import EchoChoice
+
+    parser.add_argument("--microphone", metavar="DEVICE", type=_device, help="number or name; default: the system's")
+    parser.add_argument("--speaker", metavar="DEVICE", type=_device, help="number or name; default: the system's")
+    parser.add_argument(
+        "--echo",
+        choices=get_args(EchoChoice),
+        default="auto",
+        help="what is done about the microphone hearing the speaker (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--detector", choices=("bands", "silero"), default="bands", help="what finds speech (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", metavar="N", type=_seconds, help="end after so long")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="leave microphone.wav, answers.wav, conversation.json, timeline.png"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show only the summary")
+    return _run_talk
+
+
+def _device(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return seconds
+
+
+def _run_talk(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from voxrx.audio import microphone, speaker
+    from voxrx.clock import SystemClock
+    from voxrx.display import TimelineCollector
+    from voxrx.engine import VoxEngine
+
+    clock = SystemClock()
+    began = clock.monotonic()
+    engine = VoxEngine(
+        "local",
+        audio_input=microphone(arguments.microphone, clock=clock),
+        audio_output=speaker(arguments.speaker, clock=clock),
+        echo=arguments.echo,
+        voice_activity={"detector": arguments.detector},
+        clock=clock,
+    )
+    collector = TimelineCollector(engine)
+    files = _talk_files(arguments.output)
+    writers = _writing(engine, files[:2])
+    problem: object = None
+    try:
+        with _terminated_as_interrupted():
+            problem = asyncio.run(_talk_until_stopped(engine, collector, arguments))
+    except KeyboardInterrupt:
+        _say()
+    except VoxrxError as error:
+        problem = error
+    finally:
+        engine.close()
+        for writer in writers:
+            writer.close()
+    state = engine.conversation_state
+    if files:
+        engine.state_manager.save_to_file(files[2])
+        problem = problem or _drawn(collector, files[3])
+    if state.messages or problem is None:
+        _tell(state, clock.monotonic() - began, files)
+    problem = problem or _errors(state)
+    if problem:
+        _complain(problem)
+    return FAILED if problem else 0
+
+
+async def _talk_until_stopped(
+    engine: VoxEngine, collector: TimelineCollector, arguments: argparse.Namespace
+) -> str | None:
+    """Converse until the time is over, or the microphone is gone; return what ended it, if that is a problem."""
+    import asyncio
+    from contextlib import nullcontext
+
+    from voxrx import EventType
+    from voxrx.display import TerminalView
+
+    with collector, nullcontext() if arguments.quiet else TerminalView(engine):
+        async with engine, engine.events.stream(EventType.AUDIO_INPUT_STOPPED) as stopped:
+            await engine.start_listening()
+            if not arguments.quiet:
+                _say(f"listening to {engine.conversation_state.audio.input_device}; Ctrl-C ends it")
+            try:
+                async with asyncio.timeout(arguments.seconds):
+                    await anext(stopped)
+            except TimeoutError:
+                return None
+            return engine.conversation_state.audio.device_error or "the microphone has stopped"
+
+
+def _talk_files(folder: Path | None) -> tuple[Path, ...]:
+    """Make the folder, and return what goes there: microphone, answers, state, picture; older ones are removed."""
+    if folder is None:
+        return ()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = tuple(folder / name for name in ("microphone.wav", "answers.wav", "conversation.json", "timeline.png"))
+    for file in files:
+        file.unlink(missing_ok=True)
+    return files
+
+
+def _writing(engine: VoxEngine, paths: Sequence[Path]) -> list[WavWriter]:
+    """Write what is heard and what is played to files, on threads of their own."""
+    from voxrx import operators as ops
+    from voxrx.audio import wav_writer
+
+    writers = [wav_writer(path) for path in paths]
+    for sound, writer in zip((engine.frames, engine.played), writers, strict=False):
+        sound.pipe(ops.hand_off(size=3_000)).subscribe(writer)
+    return writers
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Generator[None, None, None]:
+    """Let SIGTERM end a conversation as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _devices(parser: argparse.ArgumentParser) -> Run:
+    """List the microphones and speakers.
+
+    Where a device is asked for, its number, its name or a part of the name will do.
+    """
+    parser.add_argument("--rates", action="store_true", help="ask each device which sample rates it takes")
+    return _run_devices
+
+
+def _run_devices(arguments: argparse.Namespace) -> int:
+    from voxrx.audio import devices
+
+    found = devices()
+    if not found:
+        _say("there are no microphones and no speakers: the system lists no device")
+        return 0
+    rows = [("", "name", "system", "in", "out", "Hz", "default for")]
+    for device in found:
+        uses = {"input": device.is_default_input, "output": device.is_default_output}
+        rows.append(
+            (
+                str(device.index),
+                device.name,
+                device.host_api,
+                str(device.input_channels or "-"),
+                str(device.output_channels or "-"),
+                str(device.default_sample_rate),
+                ", ".join(use for use, is_default in uses.items() if is_default),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for at, row in enumerate(rows):
+        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if at and arguments.rates:
+            device = found[at - 1]
+            for use, count in (("input", device.input_channels), ("output", device.output_channels)):
+                if count:
+                    rates = ", ".join(map(str, device.sample_rates(output=use == "output"))) or "none, or it is in use"
+                    _say(f"{'':{widths[0]}}  {use}: {rates}")
+    return 0
+
+
+# --- what the commands have in common ---------------------------------------------------------------------------
+
+
+def _tell(state: ConversationState, took: float, files: Sequence[Path]) -> None:
+    """Print the summary, and which of the files are there."""
+    _say(_summary(state, took))
+    for at, path in enumerate(path for path in files if path.exists()):
+        _say(f"{'' if at else 'files':<16}{path}")
+
+
+def _errors(state: ConversationState) -> str | None:
+    count = state.connection.error_count
+    return f"{count} in the conversation, last: {state.connection.last_error}" if count else None
 
 
 def _sound(path: Path | None) -> Path:
@@ -240,7 +436,7 @@ def _summary(state: ConversationState, took: float) -> str:
     return "\n".join(f"{title:<16}{text}" for title, text in lines)
 
 
-COMMANDS: dict[str, Callable[[argparse.ArgumentParser], Run]] = {"demo": _demo}
+COMMANDS: dict[str, Callable[[argparse.ArgumentParser], Run]] = {"demo": _demo, "talk": _talk, "devices": _devices}
 """The sub-commands by name: each adds its arguments to a parser, and returns what runs."""
 
 if __name__ == "__main__":

@@ -4,26 +4,28 @@ Everything here can be composed by hand; reading it from top to bottom is the sh
 
 ::
 
-    input ──► frames ──► voice_activity ──► signals ──► updates ──► manager ──► states, transitions, events
-                 │                             │▲
-                 └──────────► commands ◄───────┘│
-                                 │              │
-                                 └──► provider ─┴──► player ──► output
+    input ──► mute, echo ──► frames ──► voice_activity ──► signals ──► updates ──► manager ──► states, transitions,
+                 ▲             │                             │▲                                events
+                 │             └──────────► commands ◄───────┘│
+                 │                             │              │
+                 │                             └──► provider ─┴──► player ──► output
+                 └────────────────────────────────────────────────── played ◄──┘
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypedDict, TypeVar, cast
 
-from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
+from reactivex import Observable, Observer, abc
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 from reactivex.subject import Subject
 
 from voxrx import audio, providers
@@ -31,6 +33,7 @@ from voxrx.clock import Clock, SystemClock, VirtualClock
 from voxrx.derived import Events
 from voxrx.errors import ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
 from voxrx.manager import StateManager
+from voxrx.operators import VoiceActivityOptions, hand_off
 from voxrx.records import (
     AudioFrame,
     ConversationState,
@@ -40,21 +43,33 @@ from voxrx.records import (
     ResponseStatus,
     Transition,
 )
-from voxrx.records.commands import BeginSpeech, CancelResponse, Command, EndSpeech, SendAudio, SendText
+from voxrx.records.commands import (
+    BeginSpeech,
+    CancelResponse,
+    CancelSpeech,
+    Command,
+    EndSpeech,
+    SendAudio,
+    SendText,
+)
 from voxrx.records.signals import (
     Connected,
+    DeviceRecovered,
     Disconnected,
     ErrorReported,
     InputLevel,
+    InputMuted,
     ListeningStarted,
     ListeningStopped,
     OutputLevel,
+    OutputOpened,
     PlaybackEnded,
     ResponseAudio,
     ResponseEnded,
     Signal,
     SpeechEnded,
     SpeechStarted,
+    SpeechSustained,
     UserTranscript,
 )
 from voxrx.runtime import Runtime, WorkerScheduler
@@ -68,8 +83,17 @@ T = TypeVar("T")
 ProviderLike = providers.Provider | Callable[[Observable[Command]], Observable[Signal]]
 """A provider, or any operator from commands to signals."""
 
+AudioInput = Observable[AudioFrame] | str | os.PathLike[str]
+"""Where frames come from: a microphone, another observable, or the path of a sound file."""
+
+AudioOutput = abc.ObserverBase[AudioFrame] | str | os.PathLike[str]
+"""Where answers go: a speaker, another observer of frames, or the path of a WAV file to write."""
+
 CONNECT_SECONDS = 10.0
 DISCONNECT_SECONDS = 5.0
+OPEN_SECONDS = 15.0
+
+_FRAMES_BEHIND = 50  # so many may wait for the engine's thread, before the microphone's own buffer fills
 
 
 class VoxEngine:
@@ -90,16 +114,28 @@ class VoxEngine:
     Args:
         provider: The name of a provider in `voxrx.providers`, a provider, or any operator from commands to signals.
         manager: A manager with options of its own (it delivers as it was told to); default: a new one.
-        audio_input: An observable of frames, or the path of a sound file, to be heard as it was recorded. With
+        audio_input: A microphone (`audio.microphone`), another observable of frames, or the path of a sound file, to
+            be heard as it was recorded; None: the system's default microphone, opened when listening starts. With
             ``audio.audio_file(path, realtime=False)`` the conversation runs faster than real time, on a clock that
             counts the samples.
-        audio_output: An observer of frames, or the path of a WAV file to write. None: nobody listens, and answers
-            count as played in the time that they would take.
+        audio_output: A speaker (`audio.speaker`), another observer of frames, or the path of a WAV file to write; None:
+            the system's default speaker, opened when listening starts or with the first answer. Where there is none,
+            and in a conversation that does not run in real time, answers count as played in the time that they would
+            take.
         clock: Tells the time; default: the manager's, else the system's.
+        echo: What is done about the microphone hearing the speaker: "headphones" (nothing), "half_duplex" (the
+            microphone is silenced while the speaker plays), "cancel" (`audio.EchoCanceller`), or an
+            `audio.EchoControl`.
+            "auto": where both a microphone and a speaker are devices "cancel" if the extra ``echo`` is installed, else
+            "half_duplex"; elsewhere nothing.
+        interruption_ms: A sound over an answer holds the answer at once, and interrupts it when it has lasted so long;
+            one that was shorter, such as a cough, is forgotten, and the answer goes on. 0: every speech interrupts.
+        voice_activity: Options of `audio.voice_activity`, such as ``{"detector": "silero", "min_silence_ms": 700}``.
 
     Raises:
         FieldValueError: If there is no provider of that name, or manager and clock do not agree.
         FieldTypeError: If an argument is of another type.
+        AudioFormatError: If an option of the sound is out of its limits.
     """
 
     def __init__(
@@ -107,9 +143,12 @@ class VoxEngine:
         provider: str | ProviderLike = "local",
         *,
         manager: StateManager | None = None,
-        audio_input: Observable[AudioFrame] | str | os.PathLike[str] | None = None,
-        audio_output: abc.ObserverBase[AudioFrame] | str | os.PathLike[str] | None = None,
+        audio_input: AudioInput | None = None,
+        audio_output: AudioOutput | None = None,
         clock: Clock | None = None,
+        echo: audio.EchoChoice | audio.EchoControl = "auto",
+        interruption_ms: float = 300,
+        voice_activity: VoiceActivityOptions | None = None,
     ) -> None:
         for name, value, expected in (("manager", manager, StateManager), ("clock", clock, Clock)):
             if value is not None and not isinstance(cast(object, value), expected):
@@ -119,6 +158,11 @@ class VoxEngine:
         self._clock = clock or (manager.clock if manager is not None else _clock_for(self._input))
         if manager is not None and manager.clock is not self._clock:
             raise FieldValueError("clock: the manager has another clock; give both the same, or only one of them")
+        self._echo_choice = echo
+        self._echo: audio.EchoControl = audio.echo_control("headphones" if echo == "auto" else echo, clock=self._clock)
+        options: VoiceActivityOptions = {"sustained_ms": _checked_interruption(interruption_ms)}
+        options.update(voice_activity or {})
+        self._voice_activity = audio.voice_activity(clock=self._clock, **options)
         self._runtime = Runtime()
         self._loop = self._runtime.loop
         self._scheduler = self._clock.scheduler_on(self._loop)
@@ -134,10 +178,12 @@ class VoxEngine:
         self._signals: Subject[Signal] = Subject()
         self._commands: Subject[Command] | None = None
         self._played: Subject[AudioFrame] = Subject()
-        self._output = _output(audio_output)
-        self._player = audio.Player(
-            self._played, clock=self._clock, scheduler=self._scheduler, on_error=self._report_playback
-        )
+        self._muted = False
+        self._in_doubt = False
+        self._opening: asyncio.Future[None] | None = None
+        self._made: list[audio.Microphone | audio.Speaker] = []
+        self._output = SerialDisposable()
+        self._player = self._player_for(_output(audio_output))
         self._connection = SerialDisposable()
         self._listening = SerialDisposable()
         self._quiet_since = self._clock.now()
@@ -156,9 +202,31 @@ class VoxEngine:
             self._signals.subscribe(self._record),
             self._signals.subscribe(self._react),
             self._frames.subscribe(lambda frame: self._command(SendAudio(frame=frame))),
-            self._player.signals.subscribe(self._signals.on_next),
-            *([self._played.subscribe(self._output)] if self._output is not None else []),
         )
+
+    def _player_for(self, output: abc.ObserverBase[AudioFrame] | None) -> audio.Playback:
+        """Return what plays answers to ``output``, wired; what played before is left."""
+        if output is None and not isinstance(self._clock, VirtualClock):
+            output = audio.speaker(clock=self._clock)
+            self._made.append(output)
+        how: _PlaybackOptions = {
+            "clock": self._clock,
+            "scheduler": self._scheduler,
+            "on_error": self._report_playback,
+        }
+        played = Observer(self._has_played)
+        if isinstance(output, audio.Speaker):
+            player: audio.Playback = audio.SpeakerPlayer(output, played, **how)
+            of_device = output.signals.subscribe(lambda signal: self._here(lambda: self._signals.on_next(signal)))
+            wiring = CompositeDisposable(player.signals.subscribe(self._signals.on_next), of_device)
+        else:
+            player = audio.Player(played, **how)
+            wiring = CompositeDisposable(player.signals.subscribe(self._signals.on_next))
+            if output is not None:
+                wiring.add(self._played.subscribe(output))
+                wiring.add(Disposable(output.on_completed))
+        self._output.disposable = wiring
+        return player
 
     # --- what can be seen ---------------------------------------------------------------------------------------
 
@@ -225,8 +293,11 @@ class VoxEngine:
     def start_listening(self) -> Awaitable[None]:
         """Open the audio input. Callable from any thread; returns when the state says so, and may be awaited, too.
 
+        Opening a microphone takes some 10 to 500 ms. Called on the engine's own thread it does not wait for that:
+        there, await what it returns, or an event.
+
         Raises:
-            DeviceError: If there is no audio input.
+            DeviceError: If there is no microphone, or it cannot be opened.
             ProviderError: If the engine is not connected.
         """
         return self._now(self._start_listening)
@@ -234,6 +305,39 @@ class VoxEngine:
     def stop_listening(self) -> Awaitable[None]:
         """Close the audio input. Callable from any thread; returns when the state says so, and may be awaited, too."""
         return self._now(self._stop_listening)
+
+    def mute(self) -> Awaitable[None]:
+        """Take the input for silence, whatever it delivers; it stays open. Callable from any thread, as above."""
+        return self._now(lambda: self._mute(True))
+
+    def unmute(self) -> Awaitable[None]:
+        """Hear the input again."""
+        return self._now(lambda: self._mute(False))
+
+    def switch_input(self, audio_input: AudioInput | None) -> Awaitable[None]:
+        """Listen to something else from now on: to another microphone, say. Callable from any thread, as above.
+
+        While listening, the one input is closed and the other opened; speech that is on ends.
+
+        Raises:
+            FieldTypeError: If it is no input.
+            FieldValueError: If it does not go with the clock.
+            DeviceError: If it cannot be opened; then nothing is listened to.
+        """
+        source = _input(audio_input)
+        _check_clock(source, self._clock)
+        return self._now(lambda: self._switch_input(source))
+
+    def switch_output(self, audio_output: AudioOutput | None) -> Awaitable[None]:
+        """Play on something else from now on, also the rest of an answer. Callable from any thread, as above.
+
+        What played before is completed: a speaker closes, a file is finished.
+
+        Raises:
+            FieldTypeError: If it is no output.
+        """
+        output = _output(audio_output)
+        return self._now(lambda: self._switch_output(output))
 
     async def send_text(self, text: str) -> None:
         """Say something by text; it joins the messages, opens a turn, and interrupts an answer.
@@ -294,11 +398,21 @@ class VoxEngine:
     def _close(self, timeout: float) -> None:
         with contextlib.suppress(ClosedError, RuntimeError, TimeoutError):
             self._wait_for(self._shut(), timeout)
+        self._close_devices(timeout)
         if self._owns_manager:
             self._manager.close(timeout)
         self._runtime.close(timeout)
         if self._owns_clock:
             self._clock.close()
+
+    def _close_devices(self, timeout: float) -> None:
+        """Wait until the devices are free again, for whoever wants them next."""
+        for device in self._made:
+            device.close(timeout)
+        if isinstance(self._input, audio.Microphone):
+            self._input.wait_closed(timeout)
+        if isinstance(self._player, audio.SpeakerPlayer):
+            self._player.speaker.close(timeout)
 
     # --- on the engine's thread ---------------------------------------------------------------------------------
 
@@ -377,37 +491,119 @@ class VoxEngine:
         self._commands = None
         self._connection.disposable = CompositeDisposable()
 
-    def _start_listening(self) -> None:
+    def _start_listening(self) -> asyncio.Future[None] | None:
+        """Return what is done when the microphone is open; None: it is, or there is nothing to open."""
         if self._commands is None:
             raise ProviderError("not connected: await engine.connect() first")
         if self._heard is not None:
-            return
+            return self._opening
         source = self._input
         if source is None:
-            raise DeviceError(
-                "there is no audio input: give VoxEngine(audio_input=...) a sound file or an observable of frames, "
-                "or converse in text (send_text)"
-            )
+            source = self._input = self._default_microphone()
+        self._heard = heard = Subject[AudioFrame]()
+        heard.subscribe(self._frames.on_next)
+        heard.pipe(self._voice_activity).subscribe(self._signals.on_next, self._input_failed)
+        if isinstance(source, audio.Microphone):
+            return self._open_microphone(source, heard)
         if isinstance(source, audio.AudioFile):
             source = source.paced(self._scheduler)
         self._signals.on_next(ListeningStarted(at=self._clock.now()))
-        self._heard = heard = Subject[AudioFrame]()
-        heard.subscribe(self._frames.on_next)
-        heard.pipe(audio.voice_activity(clock=self._clock)).subscribe(self._signals.on_next, self._input_failed)
         self._listening.disposable = source.subscribe(
-            lambda frame: self._here(lambda: heard.on_next(frame)),
+            lambda frame: self._here(lambda: self._hear(heard, frame)),
             lambda error: self._here(lambda: self._input_failed(error) if self._heard is heard else None),
             lambda: self._here(lambda: self._stop_listening() if self._heard is heard else None),
         )
+        return None
+
+    def _default_microphone(self) -> audio.Microphone:
+        if isinstance(self._clock, VirtualClock):
+            raise DeviceError(
+                "there is no audio input: a microphone lives in real time, and this conversation does not; give "
+                "VoxEngine(audio_input=...) a sound file or an observable of frames, or converse in text (send_text)"
+            )
+        source = audio.microphone(clock=self._clock)
+        self._made.append(source)
+        return source
+
+    def _open_microphone(self, source: audio.Microphone, heard: Subject[AudioFrame]) -> asyncio.Future[None]:
+        """Subscribe to a microphone; the state follows what it says of its device.
+
+        What this thread does not take in time waits in the microphone's own buffer, which drops and counts.
+        """
+        self._opening = opening = self._loop.create_future()
+        opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # it need not be awaited
+        if isinstance(self._player, audio.SpeakerPlayer):
+            self._player.speaker.open()
+        behind = hand_off(self._scheduler, size=_FRAMES_BEHIND, overflow="block", timeout=threading.TIMEOUT_MAX)
+        self._listening.disposable = CompositeDisposable(
+            source.signals.subscribe(
+                lambda signal: self._here(lambda: self._device_said(signal) if self._heard is heard else None)
+            ),
+            source.pipe(behind).subscribe(
+                lambda frame: self._hear(heard, frame),
+                lambda error: self._input_failed(error) if self._heard is heard else None,
+            ),
+        )
+        return opening
+
+    def _device_said(self, signal: Signal) -> None:
+        self._signals.on_next(signal)
+        if isinstance(signal, ListeningStarted) and self._opening is not None:
+            opening, self._opening = self._opening, None
+            opening.set_result(None)
+
+    def _hear(self, heard: Subject[AudioFrame], frame: AudioFrame) -> None:
+        """Hand a frame of the input on, without what is not to be heard."""
+        if self._heard is not heard:
+            return
+        if self._muted:
+            frame = frame.silenced()
+        elif not self._manager.state.audio.is_output_failed:
+            frame = self._echo.heard(frame)
+        heard.on_next(frame)
+
+    def _has_played(self, frame: AudioFrame) -> None:
+        self._echo.played(frame)
+        self._played.on_next(frame)
+
+    def _prepare_echo(self) -> None:
+        """With both a microphone and a speaker the one may hear the other; how late, their devices tell."""
+        on_devices = isinstance(self._input, audio.Microphone) and isinstance(self._player, audio.SpeakerPlayer)
+        if self._echo_choice == "auto" and on_devices is isinstance(self._echo, audio.Headphones):
+            self._echo = audio.echo_control("auto" if on_devices else "headphones", clock=self._clock)
+        devices = self._manager.state.audio
+        self._echo.latency_ms = devices.audio_latency_ms + devices.output_latency_ms
+
+    def _mute(self, muted: bool) -> None:
+        self._muted = muted
+        self._signals.on_next(InputMuted(at=self._clock.now(), is_muted=muted))
+
+    def _switch_input(self, source: Observable[AudioFrame] | None) -> asyncio.Future[None] | None:
+        was_listening = self._heard is not None
+        self._stop_listening()
+        self._input = source
+        return self._start_listening() if was_listening else None
+
+    def _switch_output(self, output: abc.ObserverBase[AudioFrame] | None) -> None:
+        before = self._player
+        self._player = self._player_for(output)
+        before.hand_over(self._player)
+        before.close()
+        if self._heard is not None and isinstance(self._player, audio.SpeakerPlayer):
+            self._player.speaker.open()
+        self._prepare_echo()
 
     def _input_failed(self, error: Exception) -> None:
         self._signals.on_next(ErrorReported(at=self._clock.now(), message=f"audio input: {error}"))
-        self._stop_listening()
+        self._stop_listening(error)
 
-    def _stop_listening(self) -> None:
+    def _stop_listening(self, error: Exception | None = None) -> None:
         heard, self._heard = self._heard, None
         if heard is None:
             return
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.set_exception(error or DeviceError("listening was stopped before the microphone was open"))
         self._listening.disposable = CompositeDisposable()
         heard.on_completed()  # speech that goes on ends here
         self._signals.on_next(ListeningStopped(at=self._clock.now()))
@@ -435,6 +631,21 @@ class VoxEngine:
             ended = PlaybackEnded(at=self._clock.now(), response_id=response.id, played_ms=0.0, interrupted=True)
             self._signals.on_next(ended)
 
+    def _begin_interruption(self) -> None:
+        """Hold an answer that somebody speaks over, until it is known whether that is meant as an interruption."""
+        response = self._manager.state.response
+        is_generated = response is not None and response.status is ResponseStatus.IN_PROGRESS
+        if is_generated or self._player.playing is not None:
+            self._in_doubt = True
+            self._player.pause()
+
+    def _end_interruption(self, *, is_one: bool) -> None:
+        if self._in_doubt:
+            self._in_doubt = False
+            if is_one:
+                self._interrupt()
+            self._player.resume()
+
     def _record(self, signal: Signal) -> None:
         """Make an update of a signal; one that is refused is reported, and the next may be good again."""
         try:
@@ -454,15 +665,24 @@ class VoxEngine:
             self._stir()
         match signal:
             case SpeechStarted(sample=int(sample)):
-                self._interrupt()
+                self._begin_interruption()
                 self._command(BeginSpeech(sample=sample))
+            case SpeechSustained():
+                self._end_interruption(is_one=True)
             case SpeechEnded(sample=int(sample), end_at=end_at):
-                self._command(EndSpeech(sample=sample, end_at=end_at))
+                if self._in_doubt:
+                    self._command(CancelSpeech())
+                    self._end_interruption(is_one=False)
+                else:
+                    self._command(EndSpeech(sample=sample, end_at=end_at))
+            case ListeningStarted() | OutputOpened() | DeviceRecovered():
+                self._prepare_echo()
             case ResponseAudio(response_id=response_id, frame=frame):
                 self._player.play(response_id, frame)
             case ResponseEnded(response_id=response_id):
                 self._player.finish(response_id)
             case Disconnected(reason=reason):
+                self._in_doubt = False
                 self._player.flush()
                 if reason is not DisconnectReason.LOST:  # a provider that was lost may come back by itself
                     self._stop_listening()
@@ -533,7 +753,9 @@ class VoxEngine:
         self._stirred.set()
         self._listening.dispose()
         self._connection.dispose()
-        self._player.close()  # completes the output
+        self._player.close()
+        self._output.dispose()  # completes the output
+        self._played.on_completed()
         self._wiring.dispose()
 
     # --- between threads ----------------------------------------------------------------------------------------
@@ -563,19 +785,23 @@ class VoxEngine:
             if not self._runtime.loop_thread.on_thread():
                 await self._manager.delivered()
 
-    def _now(self, action: Callable[[], None]) -> Awaitable[None]:
-        """Run ``action`` on the engine's thread, and wait for it here."""
+    def _now(self, action: Callable[[], asyncio.Future[None] | None]) -> Awaitable[None]:
+        """Run ``action`` on the engine's thread, and wait here for it, and for what it returns.
+
+        On the engine's thread itself it waits for nothing, and returns what can be awaited.
+        """
 
         async def run() -> None:
             self._stir()
-            action()
+            pending = action()
+            if pending is not None:
+                await asyncio.shield(pending)
 
         if self._closing:
             raise ClosedError("the engine was closed")
         if self._runtime.loop_thread.on_thread():
-            action()
-        else:
-            self._wait_for(run(), DISCONNECT_SECONDS)
+            return action() or _Done()
+        self._wait_for(run(), OPEN_SECONDS)
         return _Done()
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
@@ -588,6 +814,12 @@ class VoxEngine:
 
 
 _DRIVEN_ON = timedelta(seconds=10)
+
+
+class _PlaybackOptions(TypedDict):
+    clock: Clock
+    scheduler: abc.SchedulerBase
+    on_error: Callable[[Exception], None]
 
 
 class _Done(Awaitable[None]):
@@ -617,7 +849,7 @@ def _provider(provider: str | ProviderLike) -> ProviderLike:
     return cast("Callable[[], providers.Provider]", getattr(providers, provider))()
 
 
-def _input(source: Observable[AudioFrame] | str | os.PathLike[str] | None) -> Observable[AudioFrame] | None:
+def _input(source: AudioInput | None) -> Observable[AudioFrame] | None:
     if isinstance(source, str | os.PathLike):
         return audio.audio_file(source)
     if source is not None and not isinstance(cast(object, source), abc.ObservableBase):
@@ -625,9 +857,7 @@ def _input(source: Observable[AudioFrame] | str | os.PathLike[str] | None) -> Ob
     return source
 
 
-def _output(
-    output: abc.ObserverBase[AudioFrame] | str | os.PathLike[str] | None,
-) -> abc.ObserverBase[AudioFrame] | None:
+def _output(output: AudioOutput | None) -> abc.ObserverBase[AudioFrame] | None:
     if isinstance(output, str | os.PathLike):
         return audio.wav_writer(output)
     if output is not None and not isinstance(cast(object, output), abc.ObserverBase):
@@ -648,6 +878,19 @@ def _guarded(source: Observable[T], name: str, report: Callable[[str, BaseExcept
         return source.subscribe(on_next, observer.on_error, observer.on_completed)
 
     return Observable(subscribe)
+
+
+def _checked_interruption(milliseconds: object) -> float:
+    if not isinstance(milliseconds, int | float) or isinstance(milliseconds, bool) or not 0 <= milliseconds < math.inf:
+        raise FieldValueError(f"interruption_ms: expected a number of at least 0, got {milliseconds!r}")
+    return float(milliseconds)
+
+
+def _check_clock(source: Observable[AudioFrame] | None, clock: Clock) -> None:
+    if isinstance(source, audio.AudioFile) and not source.realtime:
+        _virtual(clock)
+    if isinstance(source, audio.Microphone) and isinstance(clock, VirtualClock):
+        raise FieldValueError("audio_input: a microphone lives in real time, and needs a SystemClock")
 
 
 def _virtual(clock: Clock) -> VirtualClock:

@@ -327,7 +327,7 @@ def voice_activity(
     *,
     clock: Clock,
     detector: DetectorChoice = None,
-    min_speech_ms: float = 100,
+    min_speech_ms: float = 60,
     min_silence_ms: float = 500,
     level_every_ms: float = 100,
     threshold: float = 0.5,

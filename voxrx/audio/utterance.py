@@ -21,7 +21,7 @@ def utterances(
     post_roll_ms: float = 100,
     longest_ms: float = 60_000,
     detector: DetectorChoice = None,
-    min_speech_ms: float = 100,
+    min_speech_ms: float = 60,
     min_silence_ms: float = 500,
     threshold: float = 0.5,
     release: float = 0.35,
