@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from types import TracebackType
 from typing import Any, Literal
@@ -18,10 +17,10 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 
-from voxrx.audio.device_thread import DeviceThread, OnLoss, Settings
 from voxrx.audio.device_list import Device, DeviceChoice, accepted_format
+from voxrx.audio.device_thread import DeviceThread, Heartbeat, OnLoss, Settings, checked_block_ms
 from voxrx.audio.portaudio import Stream
-from voxrx.audio.rates import Resampler, checked_frame_ms, checked_rate, samples_in
+from voxrx.audio.rates import Resampler, checked_rate, samples_in
 from voxrx.audio.ring import CaptureRing
 from voxrx.clock import Clock, SystemClock
 from voxrx.errors import AudioFormatError, DeviceError, MissingExtraError
@@ -66,7 +65,7 @@ def microphone(
     stall_blocks : int >= 2
         After so many blocks without a callback the device counts as stalled.
     reopen_after_ms : float [ms]
-        After that long without a callback the device counts as gone.
+        After that long without a callback (and no sooner than it counts as stalled) the device counts as gone.
     silent_after_ms : float [ms]
         After that much sound of exact zeros comes a warning.
     clock : Clock or None
@@ -78,7 +77,7 @@ def microphone(
         If a number is out of its limits. What is wrong with the device goes to the subscriber instead.
     """
     return Microphone(
-        Settings(device, checked_frame_ms(frame_ms, sample_rate), latency, stall_blocks, reopen_after_ms, on_loss),
+        Settings(device, checked_block_ms(frame_ms, name="frame_ms"), latency, stall_blocks, reopen_after_ms, on_loss),
         sample_rate=checked_rate(sample_rate),
         buffer_ms=buffer_ms,
         silent_after_ms=silent_after_ms,
@@ -95,8 +94,8 @@ class Microphone(Observable[AudioFrame]):
     is reported to `threading.excepthook`, and gets the next frame all the same. Subscribing and disposing do not block.
 
     It never completes. It errors with `DeviceError` if the device cannot be opened (one that is in use is tried three
-    times within a second), or is gone and could not be reopened in six attempts within ten seconds; subscribing anew
-    tries anew.
+    times within a second), or is gone and six attempts to reopen it, within ten seconds if it refuses and within a
+    minute if it opens but delivers nothing, were in vain; subscribing anew tries anew.
 
     Attributes
     ----------
@@ -121,25 +120,33 @@ class Microphone(Observable[AudioFrame]):
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
-        self._observers: tuple[abc.ObserverBase[AudioFrame], ...] = ()
         self._capture: _Capture | None = None
-        self._ended: _Capture | None = None
         self._signals: Subject[Signal] = Subject()
 
     @property
     def signals(self) -> Observable[Signal]:
         """What there is to say about the device; hot, never completes; on ``voxrx-microphone``.
 
-        `ListeningStarted` when it was opened; `InputDropped` when sound was lost, at most once for each time that
-        observers took what was there; `InputSilent`; `DeviceStalled`, `DeviceRecovered`, `DeviceFailed`.
+        `ListeningStarted` when it was opened, and to who subscribes while it is open, at once; `InputDropped` when
+        sound was lost, at most once for each time that observers took what was there; `InputSilent`; `DeviceStalled`,
+        `DeviceRecovered`, `DeviceFailed`.
         """
-        return self._signals
+
+        def subscribe(
+            observer: abc.ObserverBase[Signal], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            subscription = self._signals.subscribe(observer)
+            capture = self._capture
+            if capture is not None and capture.listening is not None and not capture.is_ending:
+                observer.on_next(capture.listening)
+            return subscription
+
+        return Observable(subscribe)
 
     @property
     def device(self) -> Device | None:
         """The device that is open, or was last."""
-        capture = self._capture or self._ended
-        return None if capture is None else capture.device
+        return None if self._capture is None else self._capture.device
 
     def close(self, timeout: float = 5.0) -> bool:
         """End all subscriptions, without completing them, and wait for the device to close.
@@ -150,10 +157,22 @@ class Microphone(Observable[AudioFrame]):
             Whether it has; a device that is stuck closes when it can.
         """
         with self._lock:
-            self._observers = ()
-            self._end()
-            ended = self._ended
-        return ended is None or ended.join(timeout)
+            capture = self._capture
+            if capture is not None:
+                capture.observers = ()
+                capture.end()
+        return capture is None or capture.join(timeout)
+
+    def wait_closed(self, timeout: float = 5.0) -> bool:
+        """Wait for the device to close after the last subscription was disposed.
+
+        Returns
+        -------
+        bool
+            Whether it has; True, too, while there are subscriptions, which keep it open.
+        """
+        capture = self._capture
+        return capture is None or not capture.is_ending or capture.join(timeout)
 
     def __enter__(self) -> Microphone:
         return self
@@ -167,33 +186,21 @@ class Microphone(Observable[AudioFrame]):
         self, observer: abc.ObserverBase[AudioFrame], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         with self._lock:
-            self._observers = (*self._observers, observer)
-            if self._capture is None:
-                self._capture = _Capture(self, self._settings, self._clock, self._ended)
-                self._capture.start()
+            capture = self._capture
+            if capture is None or capture.is_ending:
+                self._capture = capture = _Capture(self, self._settings, self._clock, capture)
+                capture.start()
+            capture.observers = (*capture.observers, observer)
 
         def leave() -> None:
             with self._lock:
-                self._observers = tuple(other for other in self._observers if other is not observer)
-                if not self._observers:
-                    self._end()
+                capture.observers = tuple(other for other in capture.observers if other is not observer)
+                if not capture.observers:
+                    capture.end()
 
         return Disposable(leave)
 
-    def _end(self) -> None:
-        if self._capture is not None:
-            self._capture.end()
-            self._ended, self._capture = self._capture, None
-
     # --- on the device's thread ---------------------------------------------------------------------------------
-
-    def emit(self, frame: AudioFrame) -> None:
-        """Give a frame to every observer."""
-        for observer in self._observers:
-            try:
-                observer.on_next(frame)
-            except BaseException as error:
-                left_thread(error)
 
     def tell(self, signal: Signal) -> None:
         """Give a signal to every observer of `signals`."""
@@ -205,13 +212,13 @@ class Microphone(Observable[AudioFrame]):
     def fail(self, capture: _Capture, error: DeviceError) -> None:
         """End all subscriptions with ``error``."""
         with self._lock:
-            if self._capture is not capture:
-                return
-            observers, self._observers = self._observers, ()
-            self._end()
+            observers, capture.observers = capture.observers, ()
+            capture.end()
         for observer in observers:
-            with contextlib.suppress(Exception):
+            try:
                 observer.on_error(error)
+            except BaseException as raised:
+                left_thread(raised)
 
     def __repr__(self) -> str:
         return f"Microphone({self._settings.device!r}, sample_rate={self.sample_rate}, frame_ms={self.frame_ms:g})"
@@ -231,77 +238,92 @@ class _Capture(DeviceThread):
             predecessor=predecessor,
         )
         self._owner = owner
+        self.observers: tuple[abc.ObserverBase[AudioFrame], ...] = ()
+        self.listening: ListeningStarted | None = None
         self._rate = owner.sample_rate
         self._size = samples_in(settings.block_ms, self._rate)
+        self._device_rate = self._rate
+        self._origin = 0  # index of the stream's first sample
+        self._heard = 0  # samples of the stream, at the device's rate, those that were lost too
         self._index = 0  # of the first sample of the next frame
         self._pending: NDArray[np.float32] | None = None  # the beginning of it
         self._zeros = 0
         self._is_silent = False
-        self._lost_ms = 0.0
-        self._overflows = 0
+        self._dropped_ms = 0.0
+        self._overflowed = False
         self._last_at: float | None = None
 
-    def _open(self, device: Device) -> Stream:
+    def _open(self, device: Device, heartbeat: Heartbeat) -> Stream:
         rate, channels = accepted_format(device, self._rate)
-        try:
-            self._resampler = Resampler(rate, self._rate)
-        except MissingExtraError as error:
-            raise DeviceError(f"microphone {device.name!r} takes {rate} Hz, not {self._rate}: {error}") from error
-        self._device_rate = rate
+        self._begin_stream(device, rate)
         self._block = samples_in(self._settings.block_ms, rate)
         self._ring = ring = CaptureRing(max(2 * self._block, samples_in(self._owner.buffer_ms, rate)), channels)
-        woken = self._woken
+        beat = heartbeat.beat
 
         def callback(samples: NDArray[np.int16], count: int, time: Any, status: Any) -> None:
             ring.write(samples)
             if status.input_overflow:
-                self._overflows += 1
-            woken.set()
-
-        def finished() -> None:
-            if self._ring is ring:
-                self._gone()
+                self._overflowed = True
+            beat.set()
 
         return Stream(
             f"microphone {device.name!r} at {rate} Hz",
-            lambda module: module.InputStream(
-                device=device.index,
-                samplerate=rate,
-                channels=channels,
-                dtype="int16",
-                blocksize=self._block,
-                latency=self._settings.latency,
-                callback=callback,
-                finished_callback=finished,
-            ),
+            "InputStream",
+            heartbeat.end,
+            device=device.index,
+            samplerate=rate,
+            channels=channels,
+            dtype="int16",
+            blocksize=self._block,
+            latency=self._settings.latency,
+            callback=callback,
         )
+
+    def _begin_stream(self, device: Device, rate: int) -> None:
+        """Count on from where the last stream would be by now."""
+        try:
+            self._resampler = Resampler(rate, self._rate)
+        except MissingExtraError as error:
+            raise DeviceError(f"microphone {device.name!r} takes {rate} Hz, not {self._rate}: {error}") from error
+        now = self._clock.monotonic()
+        away = 0.0 if self._last_at is None else now - self._last_at
+        self._last_at = None if self._last_at is None else now
+        self._index = self._origin = self._index_of(self._heard) + round(away * self._rate)
+        self._heard = 0
+        self._pending = None
+        self._device_rate = rate
+
+    def _index_of(self, heard: int) -> int:
+        return self._origin + round(heard * self._rate / self._device_rate)
 
     def _opened(self, device: Device) -> None:
-        self._tell(
-            ListeningStarted(
-                at=self._clock.now(), device_id=device.index, device=device.name, latency_ms=self._latency_ms
-            )
+        self.listening = ListeningStarted(
+            at=self._clock.now(), device_id=device.index, device=device.name, latency_ms=self._latency_ms
         )
-
-    def _reopened(self) -> None:
-        if self._last_at is not None:  # what would have come meanwhile
-            self._skip(round((self._clock.monotonic() - self._last_at) * self._rate))
+        self._tell(self.listening)
 
     def _work(self) -> None:
-        while not self._ending.is_set():
+        waiting = self._ring.waiting  # not what comes meanwhile: slow observers would keep us here for ever
+        while waiting > 0 and not self.is_ending:
             samples, lost = self._ring.read(self._block)
             if lost:
-                self._lost_ms += lost * 1000.0 / self._device_rate
-                self._resampler = Resampler(self._device_rate, self._rate)
-                self._skip(round(lost * self._rate / self._device_rate))
-            if not len(samples):
-                break
+                self._skip(lost)
+            self._heard += len(samples)
+            waiting -= len(samples)
             self._take(samples)
         self._last_at = self._clock.monotonic()
-        overflows, self._overflows = self._overflows, 0
-        if self._lost_ms or overflows:
-            lost_ms, self._lost_ms = self._lost_ms, 0.0
-            self._tell(InputDropped(at=self._clock.now(), dropped_ms=lost_ms))
+        if self._dropped_ms or self._overflowed:
+            dropped_ms, self._dropped_ms, self._overflowed = self._dropped_ms, 0.0, False
+            self._tell(InputDropped(at=self._clock.now(), dropped_ms=dropped_ms))
+
+    def _skip(self, lost: int) -> None:
+        """Leave a gap in the index; what had begun before it, a frame and a conversion, is lost, too."""
+        self._heard += lost
+        index = self._index_of(self._heard)
+        self._dropped_ms += (index - self._index) * 1000.0 / self._rate
+        self._index = index
+        self._pending = None
+        self._resampler = Resampler(self._device_rate, self._rate)
 
     def _take(self, samples: NDArray[np.int16]) -> None:
         self._listen_for_zeros(samples)
@@ -319,17 +341,19 @@ class _Capture(DeviceThread):
         mono.flags.writeable = False
         for begin in range(0, whole, size):
             index, self._index = self._index, self._index + size
-            self._owner.emit(AudioFrame(mono[begin : begin + size], self._rate, index))
+            self._emit(AudioFrame(mono[begin : begin + size], self._rate, index))
         self._pending = mono[whole:] if whole < len(mono) else None
 
-    def _skip(self, lost: int) -> None:
-        """Leave a gap of ``lost`` samples, and of the beginning of a frame that was there."""
-        self._index += max(0, lost) + (0 if self._pending is None else len(self._pending))
-        self._pending = None
+    def _emit(self, frame: AudioFrame) -> None:
+        for observer in self.observers:
+            try:
+                observer.on_next(frame)
+            except BaseException as error:
+                left_thread(error)
 
     def _listen_for_zeros(self, samples: NDArray[np.int16]) -> None:
         self._zeros = 0 if samples.any() else self._zeros + len(samples)
         is_silent = self._zeros * 1000.0 >= self._owner.silent_after_ms * self._device_rate
-        if is_silent is not self._is_silent and (is_silent or not self._zeros):
+        if is_silent is not self._is_silent:
             self._is_silent = is_silent
             self._tell(InputSilent(at=self._clock.now(), is_silent=is_silent))

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias, cast
 from voxrx.audio.portaudio import calls, refreshed
 from voxrx.errors import DeviceError
 
-__all__ = ("Device", "DeviceChoice", "accepted_format", "devices", "find_device")
+__all__ = ("Device", "DeviceChoice", "accepted_format", "devices", "find_again", "find_device")
 
 DeviceChoice: TypeAlias = int | str | None
 """A device: its index, its name or a part of it in any case, or None for the system's default."""
 
+_MOST_CHANNELS_OF_HARDWARE = 16
 _COMMON_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000)
 
 
@@ -71,7 +72,8 @@ def devices(*, refresh: bool = True) -> list[Device]:
     Parameters
     ----------
     refresh : bool
-        Whether to look for new ones, which is not done while a microphone or a speaker is open.
+        Whether to look for new ones, which is not done while a microphone or a speaker is open. Streams that others
+        have opened with sounddevice end by it.
 
     Raises
     ------
@@ -111,8 +113,8 @@ def _defaults(module: Any, apis: Any) -> tuple[int, int]:
 def find_device(choice: DeviceChoice, *, output: bool = False, refresh: bool = False) -> Device:
     """Return the microphone (or the speaker) that is meant.
 
-    A name that some device has in full wins over one that has it in a part; of devices that have the same name
-    through several sound systems, that of the default device's system wins.
+    A name that some device has in full wins over one that has it in a part; of several that are reached through
+    different sound systems, that of the default device's system wins.
 
     Parameters
     ----------
@@ -129,9 +131,7 @@ def find_device(choice: DeviceChoice, *, output: bool = False, refresh: bool = F
         If there is none, or more than one; the message lists the choices.
     """
     kind = "speaker" if output else "microphone"
-    fitting = [
-        device for device in devices(refresh=refresh) if (device.output_channels if output else device.input_channels)
-    ]
+    fitting = _fitting(output=output, refresh=refresh)
     if not fitting:
         raise DeviceError(f"there is no {kind}: the system lists no device for {'output' if output else 'input'}")
     default = next((d for d in fitting if (d.is_default_output if output else d.is_default_input)), None)
@@ -146,12 +146,36 @@ def find_device(choice: DeviceChoice, *, output: bool = False, refresh: bool = F
         raise DeviceError(f"{kind}: the name is empty; choose one of {_listed(fitting)}")
     found = [device for device in fitting if device.name.casefold() == name]
     found = found or [device for device in fitting if name in f"{device.name} {device.host_api}".casefold()]
-    if len(found) > 1 and default is not None and len({device.name for device in found}) == 1:
+    if len(found) > 1 and default is not None:
         found = [device for device in found if device.host_api == default.host_api] or found
     if len(found) != 1:
         problem = "is ambiguous" if found else "is unknown"
         raise DeviceError(f"{kind} {choice!r} {problem}: choose one of {_listed(found or fitting)}")
     return found[0]
+
+
+def find_again(device: Device, *, output: bool = False) -> Device:
+    """Return a device that was there before, by its name, since indices change when devices come and go.
+
+    Raises
+    ------
+    DeviceError
+        If it is not there any more.
+    """
+    same = [
+        other
+        for other in _fitting(output=output, refresh=True)
+        if (other.name, other.host_api) == (device.name, device.host_api)
+    ]
+    if not same:
+        raise DeviceError(f"{device.name!r} is not there any more")
+    return next((other for other in same if other.index == device.index), same[0])
+
+
+def _fitting(*, output: bool, refresh: bool) -> list[Device]:
+    return [
+        device for device in devices(refresh=refresh) if (device.output_channels if output else device.input_channels)
+    ]
 
 
 def _by_index(choice: object, fitting: list[Device], kind: str) -> Device:
@@ -176,6 +200,9 @@ def accepted_format(
 ) -> tuple[int, int]:
     """Return a sample rate [Hz] and a number of channels that the device takes, as near as possible to what is wanted.
 
+    Two channels, where hardware has more than one: of those it would give and play the first one only. Software that
+    offers dozens mixes them.
+
     Parameters
     ----------
     device : Device
@@ -198,7 +225,7 @@ def accepted_format(
         check = getattr(module, f"check_{kind}_settings")
         refusal: BaseException | None = None
         for rate in rates:
-            for count in dict.fromkeys((1, min(2, channels))):
+            for count in _channel_counts(channels):
                 try:
                     check(device=device.index, channels=count, samplerate=rate, dtype="int16")
                 except module.PortAudioError as error:
@@ -207,3 +234,9 @@ def accepted_format(
                     return rate, count
         assert refusal is not None
         raise refusal
+
+
+def _channel_counts(channels: int) -> list[int]:
+    """Return what to try, the best first."""
+    few = (2, 1) if channels in range(2, _MOST_CHANNELS_OF_HARDWARE + 1) else (1, min(2, channels))
+    return list(dict.fromkeys((*few, channels)))

@@ -10,6 +10,8 @@ callback, and a microphone that was blocked for a second has no overflow flag. S
        └───────────┴──── gone ◄──┘   (the stream ended unasked, or was stalled for long)
                            │
                            └──► failed (after a bounded number of attempts)
+
+A device that was reopened runs only when its callback has come: some open, and deliver nothing.
 """
 
 from __future__ import annotations
@@ -20,26 +22,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from voxrx.audio.device_list import Device, DeviceChoice, find_device
+from voxrx.audio.device_list import Device, DeviceChoice, find_again, find_device
 from voxrx.audio.portaudio import Stream, is_busy
 from voxrx.clock import Clock
 from voxrx.errors import AudioFormatError, DeviceError
 from voxrx.records.signals import DeviceFailed, DeviceRecovered, DeviceStalled, Signal
 from voxrx.runtime import left_thread
 
-__all__ = ("DeviceThread", "OnLoss", "Settings")
+__all__ = ("DeviceThread", "Heartbeat", "OnLoss", "Settings", "checked_block_ms")
 
 OnLoss: TypeAlias = Literal["reopen", "default", "fail"]
 """What to do when a device is gone: try to reopen the same, then also the system's default, or nothing."""
 
-_BUSY_DELAYS_SECONDS = (0.2, 0.5)
-_REOPEN_DELAYS_SECONDS = (0.1, 0.4, 1.0, 2.0, 4.0)
+_BUSY_DELAYS_MS = (200.0, 500.0)
 _LONGEST_WAIT_FOR_PREDECESSOR_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a device is kept going."""
+    """How a device is kept going: what can be chosen, and how long is waited before each attempt to reopen it."""
 
     device: DeviceChoice
     block_ms: float
@@ -47,21 +48,18 @@ class Settings:
     stall_blocks: int
     reopen_after_ms: float
     on_loss: OnLoss
+    reopen_delays_ms: tuple[float, ...] = (0.0, 100.0, 400.0, 1_000.0, 2_000.0, 4_000.0)
+    longest_close_ms: float = 2_000.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.block_ms <= 1000:
-            raise AudioFormatError(f"block_ms: expected a number from 1 to 1,000 ms, got {self.block_ms!r}")
         if isinstance(self.latency, str) and self.latency not in ("low", "high"):
             raise AudioFormatError(f"latency: expected seconds, 'low' or 'high', got {self.latency!r}")
         if not isinstance(self.latency, str) and not 0 < self.latency <= 10:
             raise AudioFormatError(f"latency: expected seconds above 0, at most 10, got {self.latency!r}")
         if self.stall_blocks < 2:
             raise AudioFormatError(f"stall_blocks: expected at least 2, got {self.stall_blocks!r}")
-        if not self.reopen_after_ms >= self.stall_ms:
-            raise AudioFormatError(
-                f"reopen_after_ms: expected at least stall_blocks * block_ms = {self.stall_ms:g}, "
-                f"got {self.reopen_after_ms!r}"
-            )
+        if not self.reopen_after_ms > 0:
+            raise AudioFormatError(f"reopen_after_ms: expected a number above 0, got {self.reopen_after_ms!r}")
         if self.on_loss not in get_args(OnLoss):
             raise AudioFormatError(f"on_loss: expected one of {', '.join(get_args(OnLoss))}, got {self.on_loss!r}")
 
@@ -69,6 +67,26 @@ class Settings:
     def stall_ms(self) -> float:
         """How long without a callback is a stall."""
         return self.stall_blocks * self.block_ms
+
+
+def checked_block_ms(block_ms: object, *, name: str) -> float:
+    """Return ``block_ms``, or raise `AudioFormatError` if it is out of its limits."""
+    if not isinstance(block_ms, int | float) or isinstance(block_ms, bool) or not 1 <= block_ms <= 1000:
+        raise AudioFormatError(f"{name}: expected a number from 1 to 1,000 ms, got {block_ms!r}")
+    return float(block_ms)
+
+
+class Heartbeat:
+    """What a stream lets know. Each has one of its own: one that hung, and has come back, is not its successor."""
+
+    def __init__(self) -> None:
+        self.beat = threading.Event()
+        self.is_gone = False
+
+    def end(self) -> None:
+        """Say that the stream has ended unasked."""
+        self.is_gone = True
+        self.beat.set()
 
 
 class DeviceThread(ABC):
@@ -93,7 +111,7 @@ class DeviceThread(ABC):
         clock: Clock,
         tell: Callable[[Signal], None],
         failed: Callable[[DeviceError], None],
-        predecessor: DeviceThread | None,
+        predecessor: DeviceThread | None = None,
     ) -> None:
         self._is_output = is_output
         self._settings = settings
@@ -101,25 +119,23 @@ class DeviceThread(ABC):
         self._tell = tell
         self._failed = failed
         self._predecessor = predecessor
-        self._woken = threading.Event()
+        self._heartbeat = Heartbeat()
         self._ending = threading.Event()
         self._plays_out = False
-        self._is_gone = False
+        self._loss: str | None = None  # why it does not run just now
+        self._attempts = 0  # to open it, since it ran last
+        self._first: Device | None = None
         self._latency_ms = 0.0
         self.device: Device | None = None
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
 
     @abstractmethod
-    def _open(self, device: Device) -> Stream:
-        """Open and start ``device``. Its callback sets `_woken`; when it ends, it calls `_gone`."""
+    def _open(self, device: Device, heartbeat: Heartbeat) -> Stream:
+        """Open and start ``device``. Its callback sets `Heartbeat.beat`; when it is gone, `Heartbeat.end` is called."""
 
     @abstractmethod
     def _opened(self, device: Device) -> None:
         """The device runs, for the first time."""
-
-    @abstractmethod
-    def _reopened(self) -> None:
-        """The device runs again."""
 
     @abstractmethod
     def _work(self) -> None:
@@ -133,7 +149,12 @@ class DeviceThread(ABC):
         """Close the device. Does not block; may be called twice, and from any thread."""
         self._plays_out = after_playing
         self._ending.set()
-        self._woken.set()
+        self._heartbeat.beat.set()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether `end` was called."""
+        return self._ending.is_set()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end; return whether it has come, or this is the thread itself."""
@@ -142,11 +163,6 @@ class DeviceThread(ABC):
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _gone(self) -> None:
-        """Say that the stream has ended, from its own thread."""
-        self._is_gone = True
-        self._woken.set()
-
     # --- on its thread ------------------------------------------------------------------------------------------
 
     def _live(self) -> None:
@@ -154,92 +170,95 @@ class DeviceThread(ABC):
             if self._predecessor is not None:
                 self._predecessor.join(_LONGEST_WAIT_FOR_PREDECESSOR_SECONDS)
                 self._predecessor = None
-            loss: str | None = None
-            while not self._ending.is_set():
-                stream = self._running(loss)
-                if stream is None:
-                    return
-                loss = self._watched(stream)
-                stream.close(after_playing=self._plays_out and loss is None)
-        except DeviceError as error:
-            self._tell(DeviceFailed(at=self._clock.now(), error=str(error), is_output=self._is_output))
-            self._failed(error)
+            self._keep_going()
         except BaseException as error:
-            left_thread(error)
-            self._failed(DeviceError(f"{type(error).__name__}: {error}"))
+            if not isinstance(error, DeviceError):
+                left_thread(error)
+            message = str(error) if isinstance(error, DeviceError) else f"{type(error).__name__}: {error}"
+            self._tell(DeviceFailed(at=self._clock.now(), error=message, is_output=self._is_output))
+            self._failed(error if isinstance(error, DeviceError) else DeviceError(message))
 
-    def _running(self, loss: str | None) -> Stream | None:
-        """Open the device, again if it was lost, in a bounded number of attempts. None: closed meanwhile."""
-        if loss is not None and self._settings.on_loss == "fail":
-            raise DeviceError(loss)
-        delays = _BUSY_DELAYS_SECONDS if loss is None else _REOPEN_DELAYS_SECONDS
-        for attempt in range(len(delays) + 1):
+    def _keep_going(self) -> None:
+        """Open, watch and reopen the device until the end; raise when it is given up."""
+        while not self.is_ending:
             try:
-                device = self._chosen(attempt, again=loss is not None)
-                self._is_gone = False
-                self._woken.clear()
-                stream = self._open(device)
+                self._run()
             except DeviceError as error:
-                last = attempt == len(delays) or (loss is None and not is_busy(error))
-                if last:
-                    raise (
-                        error if loss is None else DeviceError(f"{loss}; it could not be reopened: {error}")
-                    ) from error
-            else:
-                self.device, self._latency_ms = device, stream.latency_ms
-                if loss is None:
-                    self._opened(device)
-                else:
-                    self._reopened()
-                    self._recovered(device)
-                return stream
-            if self._ending.wait(delays[attempt]):
-                return None
-        return None
+                self._ending.wait(self._delay_ms_after(error) / 1000.0)
 
-    def _chosen(self, attempt: int, *, again: bool) -> Device:
-        choice = self._settings.device
-        if again and self.device is not None and choice is not None:
-            choice = self.device.name  # indices change when devices come and go
-        if again and attempt and self._settings.on_loss == "default":
+    def _run(self) -> None:
+        """Open the device, and watch it until the end; raise if it cannot be opened, or is gone."""
+        device = self._chosen()
+        self._heartbeat = heartbeat = Heartbeat()
+        stream = self._open(device, heartbeat)
+        try:
+            is_first, self.device, self._latency_ms = self.device is None, device, stream.latency_ms
+            self._first = self._first or device
+            if is_first and not self.is_ending:
+                self._opened(device)
+            self._watch(heartbeat)
+        finally:
+            stream.close(after_playing=self._plays_out, timeout=self._settings.longest_close_ms / 1000.0)
+
+    def _chosen(self) -> Device:
+        choice, is_again = self._settings.device, self._loss is not None
+        if is_again and self._attempts > 1 and self._settings.on_loss == "default":
             choice = None
-        return find_device(choice, output=self._is_output, refresh=again)
+        if is_again and choice is not None and self._first is not None:
+            return find_again(self._first, output=self._is_output)
+        return find_device(choice, output=self._is_output, refresh=is_again)
 
-    def _watched(self, stream: Stream) -> str | None:
-        """Watch the callbacks until the end; return what became of the device, or None if it is to be closed."""
-        stall_seconds = self._settings.stall_ms / 1000.0
-        patience = max(1, round(self._settings.reopen_after_ms / self._settings.stall_ms))
-        missed = 0
-        while not self._ending.is_set():
-            if self._woken.wait(stall_seconds):
-                self._woken.clear()
-                if self._ending.is_set():
-                    break
-                if self._is_gone:
-                    return self._stalled(f"{self._described} is gone: its stream ended unasked")
-                if missed:
-                    missed = 0
-                    self._recovered(self.device)
+    def _delay_ms_after(self, error: DeviceError) -> float:
+        """Return how long to wait before the next attempt; raise if there is to be none."""
+        if self._loss is None:
+            delays_ms, is_hopeless = _BUSY_DELAYS_MS, not is_busy(error)
+        else:
+            delays_ms, is_hopeless = self._settings.reopen_delays_ms, self._settings.on_loss == "fail"
+        attempt, self._attempts = self._attempts, self._attempts + 1
+        if is_hopeless or attempt >= len(delays_ms):
+            if not attempt or self._loss is None:
+                raise error
+            raise DeviceError(f"{self._loss}; it could not be reopened: {error}") from error
+        return delays_ms[attempt]
+
+    def _watch(self, heartbeat: Heartbeat) -> None:
+        """Watch the callbacks until the end; raise when the device is gone."""
+        stall_ms = self._settings.stall_ms
+        missed_ms = 0.0
+        while not self.is_ending:
+            if heartbeat.beat.wait(stall_ms / 1000.0):
+                heartbeat.beat.clear()
+                if self.is_ending:
+                    return
+                if heartbeat.is_gone:
+                    self._work()  # on what came before
+                    raise self._stalled(f"{self._described} is gone: its stream ended unasked")
+                missed_ms = 0.0
+                self._runs()
                 self._work()
-                continue
-            missed += 1
-            message = f"{self._described} has stopped: no callback for {missed * self._settings.stall_ms:g} ms"
-            if missed == 1:
-                self._stalled(message)
-            if missed >= patience:
-                return message
-        return None
+            else:
+                missed_ms += stall_ms
+                error = self._stalled(f"{self._described} has stopped: no callback for {missed_ms:g} ms")
+                if missed_ms >= self._settings.reopen_after_ms:
+                    raise error
 
     @property
     def _described(self) -> str:
         name = "" if self.device is None else f" {self.device.name!r}"
         return f"the {'speaker' if self._is_output else 'microphone'}{name}"
 
-    def _stalled(self, error: str) -> str:
-        self._tell(DeviceStalled(at=self._clock.now(), error=error, is_output=self._is_output))
-        return error
+    def _stalled(self, message: str) -> DeviceError:
+        if self._loss is None:
+            self._loss = message
+            self._tell(DeviceStalled(at=self._clock.now(), error=message, is_output=self._is_output))
+        return DeviceError(message)
 
-    def _recovered(self, device: Device | None) -> None:
+    def _runs(self) -> None:
+        self._attempts = 0
+        if self._loss is None:
+            return
+        self._loss = None
+        device = self.device
         self._tell(
             DeviceRecovered(
                 at=self._clock.now(),

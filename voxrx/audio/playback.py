@@ -177,6 +177,7 @@ class Playback(ABC):
         other._answers, other._playing, other._paused = self._left_over(), self._playing, self._paused
         other._cut.extend(self._cut)
         self._answers, self._playing = deque(), None
+        self._paused = False
         self._stop()
         if other._paused:
             other._hold()
@@ -242,11 +243,10 @@ class Playback(ABC):
         self._playing = answer
         self._emit(PlaybackStarted(at=self._clock.now(), response_id=answer.response_id))
 
-    def _account(self, answer: Answer, block: AudioFrame, *, is_last: bool) -> None:
-        """Say that a block has been played, and the end of its answer with the last one."""
+    def _progressed(self, answer: Answer, *, is_last: bool) -> None:
+        """Say that a block was played, which is accounted for, and the end of its answer with the last one."""
         at = self._clock.now()
         signals: list[Signal] = []
-        answer.account(block)
         if answer.unreported_ms >= _REPORT_EVERY_MS - 1e-6:
             signals.append(OutputLevel(at=at, level_db=answer.taken_level_db()))
             signals.append(PlaybackProgressed(at=at, response_id=answer.response_id, played_ms=answer.played_ms))
@@ -397,7 +397,8 @@ class Player(Playback):
         stops = self._stops
         if self._playing is not None and self._in_air is not None:
             (block, _), self._in_air = self._in_air, None
-            self._account(self._playing, block, is_last=self._playing.is_finished and self._playing.is_empty)
+            self._playing.account(block)
+            self._progressed(self._playing, is_last=self._playing.is_finished and self._playing.is_empty)
         elif self._playing is not None and self._playing.is_finished and self._playing.is_empty and not self._paused:
             self._emit(self._ended(self._playing, self._clock.now()))
         if stops != self._stops:

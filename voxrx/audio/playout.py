@@ -12,15 +12,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from reactivex import Observable, abc
 from reactivex.subject import Subject
 
-from voxrx.audio.device_thread import DeviceThread, OnLoss, Settings
 from voxrx.audio.device_list import Device, DeviceChoice, accepted_format
+from voxrx.audio.device_thread import DeviceThread, Heartbeat, OnLoss, Settings, checked_block_ms
 from voxrx.audio.portaudio import Stream
 from voxrx.audio.rates import Resampler, checked_rate, samples_in
 from voxrx.audio.ring import PlaybackRing
@@ -72,7 +72,7 @@ def speaker(
     stall_blocks : int >= 2
         After so many blocks without a callback the device counts as stalled.
     reopen_after_ms : float [ms]
-        After that long without a callback the device counts as gone.
+        After that long without a callback (and no sooner than it counts as stalled) the device counts as gone.
     clock : Clock or None
         Tells the ``at`` of signals; None: a `SystemClock`.
 
@@ -82,7 +82,7 @@ def speaker(
         If a number is out of its limits.
     """
     return Speaker(
-        Settings(device, block_ms, latency, stall_blocks, reopen_after_ms, on_loss),
+        Settings(device, checked_block_ms(block_ms, name="block_ms"), latency, stall_blocks, reopen_after_ms, on_loss),
         sample_rate=None if sample_rate is None else checked_rate(sample_rate),
         buffer_ms=buffer_ms,
         start_ms=start_ms,
@@ -103,8 +103,9 @@ class Speaker(abc.ObserverBase[AudioFrame]):
     is given from then on counts as played in the time that it would take, to nobody.
 
     All methods may be called from any thread. `on_next` blocks while the device opens (10 s at most), and while there
-    is no room (until two seconds have brought none; then the rest of the frame is dropped, and counted in
-    `dropped_ms`); the others do not block, except for `drain` and `close`.
+    is no room (until two seconds, without a pause, have brought none); what it then drops is counted in `dropped_ms`.
+    `settle` and completion block likewise where a rate conversion has held something back. The others do not block,
+    except for `drain` and `close`.
     """
 
     def __init__(
@@ -122,15 +123,15 @@ class Speaker(abc.ObserverBase[AudioFrame]):
         self._settings = settings
         self._wanted_rate = sample_rate
         self._clock = clock
-        self._opening = threading.Lock()
-        self._writing = threading.RLock()
-        self._flushes = 0
+        self._lock = threading.Lock()  # held shortly: which line there is, whether it pauses, and how often was flushed
+        self._writing = threading.Lock()  # held while there is no room: frames come one after the other
         self._ready = threading.Event()
-        self._line: _Line | None = None
+        self._line: _DeviceLine | _SilentLine | None = None
         self._thread: _Playout | None = None
+        self._paused = False
+        self._flushes = 0
         self._resampler: Resampler | None = None
-        self._resampler_flushes = 0
-        self._rate_in = 0
+        self._resampled = (0, 0)  # from which rate, and after how many flushes
         self._closed = False
         self._signals: Subject[Signal] = Subject()
 
@@ -188,60 +189,70 @@ class Speaker(abc.ObserverBase[AudioFrame]):
 
     def open(self) -> None:
         """Begin to open the device, so that the first frame need not wait for it. Open already, or closed: nothing."""
-        with self._opening:
+        with self._lock:
             if self._thread is None and not self._closed:
                 self._thread = _Playout(self, self._settings, self._clock)
                 self._thread.start()
 
     def on_next(self, value: AudioFrame) -> None:
-        """Play a frame, after those before it.
+        """Play a frame, after those before it; one that a flush finds waiting for that is dropped, too.
 
         Raises
         ------
         MissingExtraError
             If the frame's rate is not the device's, and soxr is not installed.
         """
+        if self._closed:
+            return
+        flushes = self._flushes
         self.open()
         self._ready.wait(_LONGEST_OPENING_SECONDS)
         with self._writing:
-            line = self._line
-            if line is None or self._closed:
+            if self._closed or flushes != self._flushes:
                 return
-            if self._resampler_flushes != self._flushes:
-                self._resampler = None  # what it held back was flushed, too
-            if value.sample_rate != self._rate_in or self._resampler is None:
-                resampler = Resampler(value.sample_rate, line.sample_rate)
+            if self._line is None:
+                self.dropped_ms += value.duration_ms
+                return
+            if self._resampler is None or self._resampled != (value.sample_rate, flushes):
+                resampler = Resampler(value.sample_rate, self._line.sample_rate)
                 self._write_rest()
-                self._resampler, self._rate_in, self._resampler_flushes = resampler, value.sample_rate, self._flushes
-            self._write(line, self._resampler.convert(_cleaned(value.samples)))
+                self._resampler, self._resampled = resampler, (value.sample_rate, flushes)
+            self._write(self._resampler.convert(_cleaned(value.samples)), flushes)
 
     def settle(self) -> None:
         """Say that a sound is at its end: running dry after it is no underflow, and it begins however short it is."""
         with self._writing:
             self._write_rest()
-            if self._line is not None:
-                self._line.settled = self._line.written
+            with self._lock:
+                if self._line is not None:
+                    self._line.settled = self._line.written
 
     def flush(self) -> int:
-        """Drop what waits, and fade out what plays: silent with the device's next block.
+        """Drop what waits, and fade out what plays: silent with the device's next block. It ends a pause, too.
 
         Returns
         -------
         int [samples]
             How far it was played, as `position` counts; a block that the device takes just now may be missing.
         """
-        self._flushes += 1
-        return 0 if self._line is None else self._line.flush()
+        with self._lock:
+            self._flushes += 1
+            self._paused = False
+            return 0 if self._line is None else self._line.flush()
 
     def pause(self) -> None:
-        """Fade out with the device's next block, and keep what waits."""
-        if self._line is not None:
-            self._line.pause()
+        """Fade out with the device's next block, and keep what waits, and what comes."""
+        with self._lock:
+            self._paused = True
+            if self._line is not None:
+                self._line.pause()
 
     def resume(self) -> None:
         """Go on where `pause` has stopped."""
-        if self._line is not None:
-            self._line.resume()
+        with self._lock:
+            self._paused = False
+            if self._line is not None:
+                self._line.resume()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Settle, and wait until everything was given to the device.
@@ -282,10 +293,11 @@ class Speaker(abc.ObserverBase[AudioFrame]):
         bool
             Whether that took less than ``timeout`` seconds; a device that is stuck closes when it can.
         """
-        self._closed = True
         self.flush()
-        with self._opening:
+        with self._lock:
+            self._closed = True
             thread = self._thread
+        self._ready.set()  # nobody need wait any more
         if thread is None:
             return True
         thread.end()
@@ -307,35 +319,44 @@ class Speaker(abc.ObserverBase[AudioFrame]):
     def _write_rest(self) -> None:
         """Play what a rate conversion has held back."""
         resampler, self._resampler = self._resampler, None
-        if resampler is not None and self._line is not None and self._resampler_flushes == self._flushes:
-            self._write(self._line, resampler.finish())
+        if resampler is not None:
+            self._write(resampler.finish(), self._resampled[1])
 
-    def _write(self, line: _Line, samples: NDArray[np.float32]) -> None:
-        flushes = self._flushes
+    def _write(self, samples: NDArray[np.float32], flushes: int) -> None:
+        """Write as soon as there is room; what a flush, the next after ``flushes``, finds unwritten is dropped."""
         rest = np.clip(np.rint(samples * 32_768.0), -32_768, 32_767).astype(np.int16)
-        rest = rest[line.write(rest) :]
-        while len(rest) and not self._closed:
-            line = self._line or line  # it may have failed meanwhile
-            if not line.wait_for_room(_LONGEST_WAIT_SECONDS):
-                break
-            if flushes != self._flushes:
+        while True:
+            with self._lock:
+                line = self._line
+                if line is None or flushes != self._flushes or self._closed:
+                    return
+                rest = rest[line.write(rest) :]
+            if not len(rest):
                 return
-            rest = rest[line.write(rest) :]
-        if len(rest) and not self._closed:
-            self.dropped_ms += len(rest) * 1000.0 / line.sample_rate
+            has_room = line.wait_for_room(_LONGEST_WAIT_SECONDS)
+            if not has_room and not self._paused and line is self._line:
+                self.dropped_ms += len(rest) * 1000.0 / line.sample_rate
+                return
 
     # --- on the device's thread ---------------------------------------------------------------------------------
 
     def opened(self, line: _DeviceLine) -> None:
         """Take the line to the device."""
-        self._line = line
+        with self._lock:
+            self._line = line
+            if self._paused:
+                line.pause()
         self._ready.set()
 
     def failed(self, error: DeviceError) -> None:
         """Go on without a device: what waits, and what comes, is played to nobody."""
-        before = self._line
-        rate = self._wanted_rate or 48_000 if before is None else before.sample_rate
-        self._line = _SilentLine(rate, samples_in(self.buffer_ms, rate), self._clock, before)
+        with self._lock:
+            line = self._line
+            if not isinstance(line, _DeviceLine):
+                line = _DeviceLine(self._wanted_rate or 48_000, capacity=0, start=0, block=0, clock=self._clock)
+            self._line = _SilentLine(line, samples_in(self.buffer_ms, line.sample_rate), self._clock)
+            if self._paused:
+                self._line.pause()
         self._ready.set()
 
     def tell(self, signal: Signal) -> None:
@@ -355,35 +376,13 @@ def _cleaned(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
 
 
-class _Line(Protocol):
-    """Where samples wait until they are played."""
-
-    sample_rate: int
-    settled: int
-
-    @property
-    def written(self) -> int: ...
-    @property
-    def read(self) -> int: ...
-    @property
-    def played(self) -> int: ...
-    @property
-    def room(self) -> int: ...
-    def write(self, samples: NDArray[np.int16]) -> int: ...
-    def wait_for_room(self, timeout: float) -> bool: ...
-    def wait_for_end(self, timeout: float) -> bool: ...
-    def flush(self) -> int: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-
-
 class _DeviceLine:
     """What waits for the device, and how the callback takes it: fades, holding back, counting.
 
-    `fill` runs in the callback; everything else on threads that hold the speaker's lock.
+    `fill` runs in the callback; what changes anything else, on threads that hold the speaker's lock.
     """
 
-    def __init__(self, sample_rate: int, *, capacity: int, start: int, clock: Clock) -> None:
+    def __init__(self, sample_rate: int, *, capacity: int, start: int, block: int, clock: Clock) -> None:
         self._clock = clock
         self.sample_rate = sample_rate
         self.settled = 0  # up to there no more will come
@@ -392,12 +391,13 @@ class _DeviceLine:
         self._taken = threading.Event()  # the callback has come
         self._ring = PlaybackRing(capacity)
         self._start = start
-        self._cut = 0  # what is before it is dropped
+        self.cut = 0  # what is before it is dropped
         self._paused = False
         self._sounding = False
+        self._last = np.int16(0)  # of the sound
         self._held_back = 0  # for so long the beginning of a sound has waited for more
-        self._ramp_in = False
-        fade = samples_in(_FADE_MS, sample_rate)
+        self._fades_in = False
+        fade = min(samples_in(_FADE_MS, sample_rate), block)
         self._ramp_down = np.linspace(1.0, 0.0, fade + 1, dtype=np.float32)[1:]
         self._ramp_up = self._ramp_down[::-1].copy()
 
@@ -411,10 +411,6 @@ class _DeviceLine:
 
     def write(self, samples: NDArray[np.int16]) -> int:
         return self._ring.write(samples)
-
-    @property
-    def room(self) -> int:
-        return self._ring.room
 
     def wait_for_room(self, timeout: float) -> bool:
         return self._wait_until(lambda: self._ring.room > 0, timeout)
@@ -435,7 +431,7 @@ class _DeviceLine:
     def flush(self) -> int:
         ring = self._ring
         position = ring.read + (min(len(self._ramp_down), ring.waiting) if self._sounding else 0)
-        self.settled = self._cut = ring.written
+        self.settled = self.cut = ring.written
         self._paused = False
         return position
 
@@ -443,36 +439,28 @@ class _DeviceLine:
         self._paused = True
 
     def resume(self) -> None:
-        self._ramp_in = True
         self._paused = False
 
     # --- in the callback ----------------------------------------------------------------------------------------
 
     def fill(self, out: NDArray[np.int16]) -> None:
         """Fill ``out`` [shape=(n,)] with what is to be played now."""
-        ring = self._ring
-        cut = self._cut
+        ring, cut = self._ring, self.cut
         if ring.read < cut:
-            self.played += self._fade(out, cut - ring.read)
+            self.played += self._fade_out(out, cut - ring.read)
             ring.skip_to(cut)
-            self._sounding = False
+            self._fades_in = False
         elif self._paused:
-            self._fade(out, ring.waiting)
-            self._sounding = False
+            self._fade_out(out, ring.waiting)  # without taking it: it comes again
         elif self._sounding or self._may_begin(len(out)):
             self._play(out)
         else:
             out[:] = 0
         self._taken.set()
 
-    def _fade(self, out: NDArray[np.int16], most: int) -> int:
-        """Fade out if there is sound, without taking it; return how many samples that are."""
-        count = 0
-        if self._sounding:
-            count = self._ring.peek(out[: min(len(self._ramp_down), most)])
-            out[:count] = out[:count] * self._ramp_down[:count]
-        out[count:] = 0
-        return count
+    def begin_again(self) -> None:
+        """Say that the callback is a new stream's, whose beginning is in the middle of a sound."""
+        self._fades_in = self._fades_in or self._sounding
 
     def _may_begin(self, block: int) -> bool:
         """Return whether enough waits for a sound to begin, or as much as will come, or it has waited long enough."""
@@ -488,33 +476,52 @@ class _DeviceLine:
     def _play(self, out: NDArray[np.int16]) -> None:
         ring = self._ring
         count = ring.peek(out)
-        if self._ramp_in and count:
-            self._ramp_in = False
+        if self._fades_in and count:
+            self._fades_in = False
             fade = min(len(self._ramp_up), count)
             out[:fade] = out[:fade] * self._ramp_up[:fade]
-        self._sounding = count == len(out)
-        if not self._sounding:
+        self._sounding = True
+        if count == len(out):
+            self._last = out[-1]
+        elif self.settled == ring.read + count:
+            self._sounding = False
             out[count:] = 0
-            if self.settled != ring.read + count:
-                self.underflows += 1
-                self._ramp_in = True
-                fade = min(len(self._ramp_down), count)
-                out[count - fade : count] = out[count - fade : count] * self._ramp_down[len(self._ramp_down) - fade :]
+        else:
+            self.underflows += 1
+            self._die_away(out, count)
         self.played += count
         ring.skip_to(ring.read + count)
+
+    def _fade_out(self, out: NDArray[np.int16], most: int) -> int:
+        """Let the sound die away within ``most`` samples, not taken yet, and return how many it took of them."""
+        if not self._sounding:
+            out[:] = 0
+            return 0
+        count = self._ring.peek(out[: min(len(self._ramp_down), most)])
+        self._die_away(out, count)
+        return count
+
+    def _die_away(self, out: NDArray[np.int16], count: int) -> None:
+        """Fade out the last of ``count`` samples; if they are too few for that, the last one is held as long."""
+        fade = len(self._ramp_down)
+        end = max(count, fade)
+        out[count:end] = out[count - 1] if count else self._last
+        out[end - fade : end] = out[end - fade : end] * self._ramp_down
+        out[end:] = 0
+        self._sounding = False
+        self._fades_in = True
 
 
 class _SilentLine:
     """In the place of a device: what it is given counts as played in the time that it would take."""
 
-    def __init__(self, sample_rate: int, capacity: int, clock: Clock, before: _Line | None) -> None:
-        self.sample_rate = sample_rate
-        self.written = 0 if before is None else before.written
-        self.settled = self.written
+    def __init__(self, before: _DeviceLine, capacity: int, clock: Clock) -> None:
+        self.sample_rate = before.sample_rate
+        self.written = self.settled = before.written
         self._capacity = capacity
         self._clock = clock
-        self._read = 0 if before is None else before.read
-        self._dropped = 0 if before is None else before.read - before.played
+        self._read = max(before.read, before.cut)
+        self._dropped = self._read - before.played
         self._since: float | None = clock.monotonic()  # when `_read` was right; None: it stands still
         self._lock = threading.Lock()
 
@@ -537,10 +544,6 @@ class _SilentLine:
     def played(self) -> int:
         return self.read - self._dropped
 
-    @property
-    def room(self) -> int:
-        return self._capacity - (self.written - self.read)
-
     def write(self, samples: NDArray[np.int16]) -> int:
         with self._lock:
             position = self._now()
@@ -551,7 +554,7 @@ class _SilentLine:
             return count
 
     def wait_for_room(self, timeout: float) -> bool:
-        return self._wait_until(lambda: self.room > 0, timeout)
+        return self._wait_until(lambda: self.written - self.read < self._capacity, timeout)
 
     def wait_for_end(self, timeout: float) -> bool:
         return self._wait_until(lambda: self.read >= self.written, timeout)
@@ -592,59 +595,47 @@ class _Playout(DeviceThread):
             clock=clock,
             tell=owner.tell,
             failed=owner.failed,
-            predecessor=None,
         )
         self._owner = owner
         self._line: _DeviceLine | None = None
-        self._current: object = None
         self._told_underflows = 0
         self._ends_when_drained = False
 
     def end_when_drained(self) -> None:
         """Close the device once all that waits was played. Does not block."""
         self._ends_when_drained = True
-        self._woken.set()
 
-    def _open(self, device: Device) -> Stream:
+    def _open(self, device: Device, heartbeat: Heartbeat) -> Stream:
         line = self._line
         wanted = self._owner.wanted_rate if line is None else line.sample_rate
         rate, channels = accepted_format(device, wanted, output=True, fixed=line is not None)
+        block = samples_in(self._settings.block_ms, rate)
         if line is None:
-            line = self._line = _DeviceLine(
-                rate,
-                capacity=samples_in(self._owner.buffer_ms, rate),
-                start=samples_in(self._owner.start_ms, rate),
-                clock=self._clock,
-            )
-        self._current = current = object()
-        fill, woken = line.fill, self._woken
+            capacity, start = samples_in(self._owner.buffer_ms, rate), samples_in(self._owner.start_ms, rate)
+            line = self._line = _DeviceLine(rate, capacity=capacity, start=start, block=block, clock=self._clock)
+        line.begin_again()
+        fill, beat = line.fill, heartbeat.beat
 
         def callback(out: NDArray[np.int16], count: int, time: Any, status: Any) -> None:
-            if self._current is not current:  # a stream that hung, and has come back
+            if self._heartbeat is not heartbeat:  # a stream that hung, and has come back
                 out[:] = 0
                 return
             fill(out[:, 0])
-            for channel in range(1, channels):
-                out[:, channel] = out[:, 0]
-            woken.set()
-
-        def finished() -> None:
-            if self._current is current:
-                self._gone()
+            out[:, 1:] = out[:, :1]
+            beat.set()
 
         return Stream(
             f"speaker {device.name!r} at {rate} Hz",
-            lambda module: module.OutputStream(
-                device=device.index,
-                samplerate=rate,
-                channels=channels,
-                dtype="int16",
-                blocksize=samples_in(self._settings.block_ms, rate),
-                latency=self._settings.latency,
-                dither_off=True,
-                callback=callback,
-                finished_callback=finished,
-            ),
+            "OutputStream",
+            heartbeat.end,
+            device=device.index,
+            samplerate=rate,
+            channels=channels,
+            dtype="int16",
+            blocksize=block,
+            latency=self._settings.latency,
+            dither_off=True,
+            callback=callback,
         )
 
     def _opened(self, device: Device) -> None:
@@ -653,9 +644,6 @@ class _Playout(DeviceThread):
         self._tell(
             OutputOpened(at=self._clock.now(), device_id=device.index, device=device.name, latency_ms=self._latency_ms)
         )
-
-    def _reopened(self) -> None:
-        pass
 
     def _work(self) -> None:
         line = self._line

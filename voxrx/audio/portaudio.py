@@ -1,8 +1,8 @@
 """PortAudio, through sounddevice: loaded when used, and opened and closed so that nobody waits for ever.
 
 PortAudio keeps its books without a lock, so opening, closing and listing take turns here. A device that has stopped
-delivering makes PortAudio's ``abort`` and ``close`` block until it delivers again, which may be never: closing runs on
-a thread of its own, and is waited for only so long.
+delivering makes PortAudio's ``abort`` and ``close`` block until it delivers again, which may be never: each stream has
+a thread that closes it, which is waited for only so long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from voxrx.errors import DeviceError
 
@@ -24,6 +24,7 @@ _LONGEST_CLOSE_SECONDS = 2.0
 
 _turn = threading.Lock()
 _open: set[Stream] = set()
+_closes_at_exit = False
 
 # PortAudio's numbers for what a user can do something about.
 _BUSY = -9985
@@ -47,6 +48,12 @@ def portaudio() -> Any:
         raise DeviceError(f"microphones and speakers need the library PortAudio; {_how_to_install()}") from error
     except ImportError as error:
         raise DeviceError("microphones and speakers need the package sounddevice: pip install sounddevice") from error
+    except Exception as error:  # of the module's own kind: PortAudio is there, and does not start
+        raise DeviceError(f"PortAudio does not start: {described(error)}") from error
+    global _closes_at_exit
+    if not _closes_at_exit:
+        _closes_at_exit = True
+        atexit.register(_leave)  # after sounddevice's own, so that it runs before that
     return sounddevice
 
 
@@ -119,53 +126,64 @@ class Stream:
 
     Args:
         purpose: What it is for; errors begin with it.
-        make: ``make(sounddevice)`` returns one of its streams, not started.
+        kind: Which of sounddevice's streams.
+        gone: Called when it ends without having been closed.
+        options: What sounddevice takes.
 
     Raises:
         DeviceError: If it cannot be opened or started.
     """
 
-    def __init__(self, purpose: str, make: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, purpose: str, kind: Literal["InputStream", "OutputStream"], gone: Callable[[], None], **options: Any
+    ) -> None:
+        self._gone = gone
+        self._plays_out = False
+        self._to_close = threading.Event()
+        self._closed = threading.Event()
         with calls(purpose) as module:
-            self._stream = make(module)
-            _open.add(self)
-            if len(_open) == 1:
-                atexit.unregister(_leave)
-                atexit.register(_leave)  # after sounddevice's own, so that it runs before that
+            stream = getattr(module, kind)(finished_callback=self._finished, **options)
             try:
-                self._stream.start()
+                stream.start()
+                self.latency_ms = float(stream.latency) * 1000.0
+                """What PortAudio says about the time between the device and the callback."""
+                # Begins now, since Python starts no threads any more when it ends.
+                threading.Thread(target=self._close, args=(stream,), name="voxrx-closing", daemon=True).start()
             except BaseException:
-                _open.discard(self)
-                self._stream.close()
+                self._to_close.set()
+                stream.close()
                 raise
-
-    @property
-    def latency_ms(self) -> float:
-        """What PortAudio says about the time between the device and the callback."""
-        return float(self._stream.latency) * 1000.0
+            _open.add(self)
 
     def close(self, *, after_playing: bool = False, timeout: float = _LONGEST_CLOSE_SECONDS) -> bool:
         """Stop and close it, at once or after what it was given has been played. Blocks ``timeout`` seconds at most.
 
         Returns:
-            Whether it is closed; else a thread is left behind that closes it as soon as the device lets it.
+            Whether it is closed; else its thread closes it as soon as the device lets it.
         """
-        closing = threading.Thread(target=self._close, args=(after_playing,), name="voxrx-closing", daemon=True)
-        closing.start()
-        closing.join(timeout)
-        return not closing.is_alive()
+        self._plays_out = after_playing
+        self._to_close.set()
+        return self._closed.wait(timeout)
 
-    def _close(self, after_playing: bool) -> None:
-        stream, module = self._stream, portaudio()
-        with contextlib.suppress(module.PortAudioError):
-            stream.stop() if after_playing else stream.abort()  # here it may hang: not while others wait for a turn
-        with _turn, contextlib.suppress(module.PortAudioError):
+    def _finished(self) -> None:
+        if not self._to_close.is_set():
+            self._gone()
+
+    def _close(self, stream: Any) -> None:
+        self._to_close.wait()
+        stream.stop() if self._plays_out else stream.abort()  # here it may hang: not while others wait for a turn
+        with _turn:
             stream.close()
         _open.discard(self)
+        self._closed.set()
 
 
 def _leave() -> None:
     """Close what is open when Python ends. A stream that cannot be closed must not keep the process from ending."""
-    closed = [stream.close(timeout=1.0) for stream in tuple(_open)]
-    if not all(closed):
-        atexit.unregister(portaudio()._exit_handler)  # would wait for that stream for ever
+    streams = tuple(_open)
+    for stream in streams:
+        stream.close(timeout=0.0)
+    for stream in streams:
+        stream.close(timeout=1.0)
+    if not _turn.acquire(timeout=1.0) or _open:  # never released: nothing is opened any more
+        portaudio()._initialized = 0  # else sounddevice would wait for that stream for ever

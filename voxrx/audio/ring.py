@@ -43,6 +43,11 @@ class CaptureRing:
             self._samples[: len(samples) - first] = samples[first:]
         self._written = end
 
+    @property
+    def waiting(self) -> int:
+        """How many samples can be read."""
+        return min(self._written - self._read, self._capacity)
+
     def read(self, most: int) -> tuple[NDArray[np.int16], int]:
         """Return the next samples [shape=(n, channels), n <= most], and how many before them were overwritten."""
         lost = 0

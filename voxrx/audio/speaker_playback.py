@@ -108,7 +108,7 @@ class SpeakerPlayer(Playback):
     def _feed(self) -> None:
         """Hand over blocks, answer after answer, until the speaker has enough."""
         speaker = self._speaker
-        for answer in tuple(self._answers):
+        while (answer := self._next()) is not None:
             while not answer.is_empty:
                 if speaker.waiting_ms >= self._lead_ms:
                     return
@@ -119,12 +119,16 @@ class SpeakerPlayer(Playback):
                 self._in_speaker.append(_Handed(answer, block, begin, speaker.written))
             if not answer.is_finished:
                 return  # the next one plays only after all of this
+            if self._paused and answer is self._playing and not self._in_speaker:
+                return  # it is held at its very end
             self._settle(answer)
+
+    def _next(self) -> Answer | None:
+        """Return the answer that the speaker does not have all of."""
+        return next((answer for answer in self._answers if not answer.is_handed_over), None)
 
     def _settle(self, answer: Answer) -> None:
         """The speaker has all of an answer."""
-        if answer.is_handed_over:
-            return
         answer.is_handed_over = True
         self._speaker.settle()
         if self._in_speaker and self._in_speaker[-1].answer is answer:
@@ -137,19 +141,27 @@ class SpeakerPlayer(Playback):
     # --- what the device took -----------------------------------------------------------------------------------
 
     def _follow(self, position: int) -> None:
-        """Account for what the device has taken, up to ``position``."""
+        """Account for what the device has taken, up to ``position``. Observers may flush meanwhile."""
         self._position = position
         waiting = self._in_speaker
-        while waiting and position > waiting[0].begin:
+        while waiting and self._has_begun(waiting[0]):
             handed = waiting[0]
+            answer = handed.answer
             if self._playing is None:
-                self._started(handed.answer)
-            if not waiting or waiting[0] is not handed or position < handed.end:  # observers may flush
+                self._started(answer)
+            if not waiting or waiting[0] is not handed or position < handed.end:
                 return
             waiting.popleft()
-            is_last = handed.answer.is_handed_over and not (waiting and waiting[0].answer is handed.answer)
+            answer.account(handed.block)
             self._show(handed.block)
-            self._account(handed.answer, handed.block, is_last=is_last)
+            if self._playing is not answer:
+                return
+            is_last = answer.is_handed_over and not (waiting and waiting[0].answer is answer)
+            self._progressed(answer, is_last=is_last)
+
+    def _has_begun(self, handed: _Handed) -> bool:
+        """Return whether the device has taken some of a block; of one that the speaker could not play, it need not."""
+        return self._position > handed.begin or (handed.begin == handed.end and handed.answer.is_handed_over)
 
     def _played_ms_of(self, answer: Answer) -> float:
         if not self._in_speaker or self._in_speaker[0].answer is not answer:
