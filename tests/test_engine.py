@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from reactivex.subject import Subject
 from voxrx import (
     AudioFrame,
     ConversationStatus,
+    Event,
     EventType,
     ResponseStatus,
     SpeakerRole,
@@ -24,9 +27,9 @@ from voxrx import (
     VoxEngine,
     audio,
 )
-from voxrx.errors import ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
+from voxrx.errors import AudioFormatError, ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
 from voxrx.records import DisconnectReason
-from voxrx.records.commands import CancelResponse, Command, EndSpeech, SendText
+from voxrx.records.commands import CancelResponse, Command, EndSpeech, SendAudio, SendText
 from voxrx.records.signals import (
     Connected,
     ConnectionStarting,
@@ -205,12 +208,211 @@ async def test_speaking_over_an_answer_interrupts_it(clock: VirtualClock) -> Non
         assert engine.conversation_state.turns[0].status is TurnStatus.INTERRUPTED
 
 
-async def speak(clock: VirtualClock, frames: Subject[AudioFrame], *, quiet: float, loud: float) -> None:
+async def test_an_answer_is_held_as_soon_as_somebody_speaks_over_it(clock: VirtualClock) -> None:
+    frames = Subject[AudioFrame]()
+    async with VoxEngine(Echo(clock, answer_seconds=30), clock=clock, audio_input=frames) as engine:
+        onset = clock.now() + timedelta(seconds=1)
+        stopped: list[Event] = []
+        engine.events.of(EventType.AUDIO_OUTPUT_STOPPED).subscribe(stopped.append)
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+
+        await speak(clock, frames, quiet=1.0, loud=0.4)
+
+        await engine.state_manager.delivered()
+        assert stopped[0].at - onset <= timedelta(milliseconds=80)
+
+
+async def test_a_cough_holds_an_answer_and_does_not_interrupt_it(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock, answer_seconds=3), Subject[AudioFrame]()
+    heard: list[AudioFrame] = []
+    async with VoxEngine(echo, clock=clock, audio_input=frames, audio_output=listener(heard)) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+
+        await speak(clock, frames, quiet=1.0, loud=0.15)
+        await clock.elapse(3)
+
+        state = engine.conversation_state
+        assert [turn.status for turn in state.turns] == [TurnStatus.COMPLETED]
+        assert state.metrics.interruption_count == 0
+        assert state.metrics.false_interruption_count == 1
+        assert np.array_equal(np.concatenate([frame.samples for frame in heard]), echo.answer.samples)
+
+
+async def test_a_cough_over_an_answer_is_forgotten_by_the_provider(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock, answer_seconds=30), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+
+        await speak(clock, frames, quiet=1.0, loud=0.15)
+
+        assert kinds(echo.commands) == ["SendText", "BeginSpeech", "CancelSpeech"]
+
+
+async def test_a_short_word_with_nobody_answering_is_heard(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+
+        await speak(clock, frames, quiet=1.0, loud=0.15)
+
+        assert kinds(echo.commands) == ["BeginSpeech", "EndSpeech"]
+
+
+async def test_every_sound_interrupts_if_so_wanted(clock: VirtualClock) -> None:
+    frames = Subject[AudioFrame]()
+    echo = Echo(clock, answer_seconds=30)
+    async with VoxEngine(echo, clock=clock, audio_input=frames, interruption_ms=0) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+
+        await speak(clock, frames, quiet=1.0, loud=0.15)
+
+        assert engine.conversation_state.turns[0].status is TurnStatus.INTERRUPTED
+
+
+async def test_an_answer_that_comes_while_somebody_may_be_interrupting_waits(clock: VirtualClock) -> None:
+    heard: list[AudioFrame] = []
+    echo, frames = Echo(clock, answer_seconds=0.5), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames, audio_output=listener(heard)) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+        await clock.elapse(0.3)
+
+        await engine.stop_listening()
+        await clock.elapse(1)
+
+        assert sum(len(frame) for frame in heard) == RATE // 2
+
+
+async def test_listening_that_stops_in_the_middle_of_a_cough_lets_the_answer_go_on(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock, answer_seconds=3), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+        await speak(clock, frames, quiet=1.0, loud=0.15, end=0.0)
+        assert not engine.conversation_state.audio.is_playing
+
+        await engine.stop_listening()
+        await clock.elapse(4)
+
+        assert engine.conversation_state.turns[0].status is TurnStatus.COMPLETED
+
+
+async def test_a_muted_input_is_silence(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+        await engine.mute()
+
+        await speak(clock, frames, quiet=0.6, loud=1.0)
+
+        sent = [command.frame for command in echo.commands if isinstance(command, SendAudio)]
+        assert engine.conversation_state.audio.is_muted
+        assert engine.conversation_state.audio.input_volume_db == -120.0
+        assert kinds(echo.commands) == []
+        assert len(sent) == 120
+        assert not any(frame.samples.any() for frame in sent)
+
+
+async def test_an_input_is_heard_again_when_it_is_unmuted(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+        await engine.mute()
+        await speak(clock, frames, quiet=0.6, loud=1.0)
+        await engine.unmute()
+
+        await speak(clock, frames, quiet=0.6, loud=1.0)
+
+        assert kinds(echo.commands) == ["BeginSpeech", "EndSpeech"]
+
+
+async def test_the_input_can_be_switched_while_listening(clock: VirtualClock) -> None:
+    echo, before, after = Echo(clock), Subject[AudioFrame](), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=before) as engine:
+        engine.start_listening()
+
+        await engine.switch_input(after)
+
+        assert engine.conversation_state.audio.is_listening
+        assert not before.observers
+        await speak(clock, after, quiet=0.6, loud=1.0)
+        assert kinds(echo.commands) == ["BeginSpeech", "EndSpeech"]
+
+
+async def test_the_output_can_be_switched_in_the_middle_of_an_answer(clock: VirtualClock) -> None:
+    echo = Echo(clock, answer_seconds=1)
+    first: list[AudioFrame] = []
+    second: list[AudioFrame] = []
+    completed: list[str] = []
+    before = rx.Observer(first.append, on_completed=lambda: completed.append("first"))
+    async with VoxEngine(echo, clock=clock, audio_output=before) as engine:
+        await engine.send_text("hello")
+        await clock.elapse(0.5)
+
+        await engine.switch_output(listener(second))
+        await clock.elapse(1)
+
+        assert completed == ["first"]
+        assert engine.conversation_state.turns[0].status is TurnStatus.COMPLETED
+        played = np.concatenate([frame.samples for frame in (*first, *second)])
+        assert np.array_equal(played, echo.answer.samples)
+
+
+async def test_an_output_that_is_left_is_completed_once(clock: VirtualClock) -> None:
+    completed: list[str] = []
+    first = rx.Observer(on_completed=lambda: completed.append("first"))
+    second = rx.Observer(on_completed=lambda: completed.append("second"))
+    async with VoxEngine(Echo(clock), clock=clock, audio_output=first) as engine:
+        await engine.switch_output(second)
+
+    assert completed == ["first", "second"]
+
+
+async def test_a_microphone_does_not_go_with_virtual_time(clock: VirtualClock) -> None:
+    with pytest.raises(FieldValueError, match="real time"):
+        VoxEngine(Echo(clock), clock=clock, audio_input=audio.microphone())
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), "long", True])
+def test_an_interruption_has_to_be_a_duration(clock: VirtualClock, value: Any) -> None:
+    with pytest.raises(FieldValueError, match="interruption_ms"):
+        VoxEngine(Echo(clock), clock=clock, interruption_ms=value)
+
+
+def test_what_is_done_about_the_echo_has_to_be_known(clock: VirtualClock) -> None:
+    with pytest.raises(AudioFormatError, match="half_duplex"):
+        VoxEngine(Echo(clock), clock=clock, echo=cast(Any, "magic"))
+
+
+async def test_with_half_duplex_an_answer_cannot_be_interrupted(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock, answer_seconds=30), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames, echo="half_duplex") as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+
+        await speak(clock, frames, quiet=1.0, loud=1.0)
+
+        assert engine.conversation_state.audio.is_playing
+        assert kinds(echo.commands) == ["SendText"]
+
+
+def kinds(commands: list[Command]) -> list[str]:
+    """What a provider was asked, without the frames."""
+    return [type(command).__name__ for command in commands if not isinstance(command, SendAudio)]
+
+
+async def speak(
+    clock: VirtualClock, frames: Subject[AudioFrame], *, quiet: float, loud: float, end: float = 0.8
+) -> None:
     """Play quiet noise, a sound like speech, and quiet noise, frame by frame, as time passes."""
     rng = np.random.default_rng(1)
     t = np.arange(int(loud * RATE)) / RATE
     voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20)) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))
-    sound = np.concatenate([np.zeros(int(quiet * RATE)), 0.2 * voice, np.zeros(int(0.8 * RATE))])
+    sound = np.concatenate([np.zeros(int(quiet * RATE)), 0.2 * voice, np.zeros(int(end * RATE))])
     sound += rng.normal(0, 0.0003, len(sound))
     for index in range(0, len(sound) - 319, 320):
         await clock.elapse(0.02)

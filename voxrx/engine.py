@@ -156,6 +156,7 @@ class VoxEngine:
         self._provider = _provider(provider)
         self._input = _input(audio_input)
         self._clock = clock or (manager.clock if manager is not None else _clock_for(self._input))
+        _check_clock(self._input, self._clock)
         if manager is not None and manager.clock is not self._clock:
             raise FieldValueError("clock: the manager has another clock; give both the same, or only one of them")
         self._echo_choice = echo

@@ -97,6 +97,7 @@ _SOFTEST_FLOOR = 10**-6.0  # as white noise of -60 dBFS: what is softer is never
 _DIGITAL_SILENCE = 1e-10  # -100 dBFS: no microphone is that quiet
 _LARGEST_ENERGY = 1e9  # far beyond full scale: a broken frame
 _LARGEST_RATIO = 100.0  # one band, however loud, is not yet speech
+_FALL = 10 ** (-0.6 * _BANDS)  # 6 dB in the mean over the bands, from one hop to the next: no noise falls so
 _MIDDLE_DB = 2.25
 _DB_PER_BAND = 10.0 / _BANDS
 _UNKNOWN = [math.inf] * _BANDS
@@ -108,9 +109,8 @@ class BandDetector:
     The floor of a band is the minimum of its smoothed energy over the last 1.4 s (minimum statistics): it follows
     noise within that time, and speech does not lift it, since every band pauses between syllables. A rise of noise that
     stays as it is counts as speech for some 0.5 s only: then its bands are seen to vary as those of noise do, and the
-    floor follows at once. In the first 0.3 s
-    of sound, when nothing is known about the noise, scores are held back, for 0.5 s at most. Digital silence teaches
-    nothing about the noise, nor do samples that are not finite: both score 0.
+    floor follows at once. In the first 0.3 s of sound, when nothing is known about the noise, scores are held back, for
+    0.5 s at most. Digital silence teaches nothing about the noise, nor do samples that are not finite: both score 0.
 
     Parameters
     ----------
@@ -128,9 +128,10 @@ class BandDetector:
 
     Notes
     -----
-    With the energy ``e[b]`` of band ``b`` (smoothed over two hops) and its floor ``f[b]``, the score is
-    ``1 / (1 + exp(2.25 - m))``, where ``m`` is the mean over the bands of ``10 * log10(e[b] / f[b])``, each limited to
-    0 to 20 dB: 0.5 when the sound stands 2.25 dB out of the noise on average.
+    With the energy ``e[b]`` of band ``b`` (the mean of this hop's and of what it was before, but this hop's alone after
+    a fall of 6 dB) and its floor ``f[b]``, the score is ``1 / (1 + exp(2.25 - m))``, where ``m`` is the mean over the
+    bands of ``10 * log10(e[b] / f[b])``, each limited to 0 to 20 dB: 0.5 when the sound stands 2.25 dB out of the noise
+    on average.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -172,7 +173,8 @@ class BandDetector:
         else:
             self._sounding += 1
             # Where digital silence begins and ends, a hop is only partly sound and would give far too low a floor: the
-            # last one before is never learned, the first ones after are not until smoothing has forgotten them.
+            # last one before is never learned, the first ones after are not until smoothing has forgotten them. Nor are
+            # those after a fall, which are not smoothed yet.
             if before is not None and self._sounding > _UNLEARNED_HOPS:
                 self._learn(before)
         if self._held is None:
@@ -201,6 +203,9 @@ class BandDetector:
         parts = spectrum[: _BAND_EDGES[-1]].view(np.float32)
         now: list[float] = self._bands.dot(np.multiply(parts, parts, self._squares)).tolist()
         if self._energies is None or self._sounding < 2:
+            return now
+        if _prod(now) < _FALL * _prod(self._energies):  # smoothed, what was loud would go on for 100 ms and more
+            self._sounding = 1
             return now
         return [0.5 * (a + b) for a, b in zip(now, self._energies, strict=True)]
 
@@ -258,6 +263,7 @@ def _is_noise(energies: deque[list[float]]) -> bool:
 
 
 _rfft = np.fft.rfft
+_prod = math.prod
 _vdot = np.vdot  # unlike dot it does not warn when samples that are no sound overflow
 
 
