@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import os
 import select
@@ -29,12 +30,19 @@ Samples = NDArray[Any]
 
 
 def rescan() -> None:
-    """Have PortAudio list the devices anew, which it only does when it starts; this closes open streams."""
-    if sounddevice := sys.modules.get("sounddevice"):
-        sounddevice._terminate()
-        sounddevice._initialize()
-    else:
-        import sounddevice
+    """Have PortAudio list the devices anew, which it only does when it starts; this closes open streams.
+
+    A stream that does not end would keep PortAudio waiting, in C, for ever: this ends the process instead.
+    """
+    faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
+    try:
+        if sounddevice := sys.modules.get("sounddevice"):
+            sounddevice._terminate()
+            sounddevice._initialize()
+        else:
+            import sounddevice
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def converted(samples: Samples, dtype: np.dtype[Any]) -> Samples:
@@ -122,7 +130,8 @@ class FifoDevices(AlsaDevices):
         self._feeding = threading.Lock()
         self._silence: _Repeated | None = None
         self._listener: _Repeated | None = None
-        self._heard: list[bytes] = []
+        self._heard = bytearray()
+        self._hearing = threading.Condition()
 
     def __exit__(self, *_: object) -> None:
         self.feed_silence()  # so that a stream that the test left open can end
@@ -187,7 +196,9 @@ class FifoDevices(AlsaDevices):
 
         def hear_block() -> bool:
             data = self._speaker.read(self._bytes, TICK)
-            self._heard.append(data)
+            with self._hearing:
+                self._heard += data
+                self._hearing.notify_all()
             return bool(data)
 
         self.deafen()
@@ -199,9 +210,14 @@ class FifoDevices(AlsaDevices):
             self._listener.stop()
             self._listener = None
 
-    def heard(self) -> Samples:
-        """All that was listened to so far."""
-        return self._array(b"".join(self._heard))
+    def heard(self, frames: int = 0, *, timeout: float = PATIENCE) -> Samples:
+        """All that was listened to so far; wait until it is so many frames."""
+        size = self._wire.itemsize * self.channels * frames
+        with self._hearing:
+            assert self._hearing.wait_for(lambda: len(self._heard) >= size, timeout), (
+                f"heard {len(self._heard)} of {size} bytes in {timeout} s"
+            )
+            return self._array(bytes(self._heard))
 
     def _array(self, data: bytes) -> Samples:
         frame = self._wire.itemsize * self.channels

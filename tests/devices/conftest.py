@@ -9,7 +9,7 @@
         fifo_devices.feed(samples)                 # returns when the device has read all of it
         fifo_devices.starve()                      # nothing more comes: stream.close() would block now
         fifo_devices.feed_silence(speed=100)       # on a thread, until starve()
-        played = fifo_devices.take(16_000)         # from the speaker; or listen(speed=...), then heard()
+        played = fifo_devices.take(16_000)         # from the speaker; or listen(speed=...), then heard(16_000)
 
 `stereo_devices` (`alsa.FifoDevices`)
     The same, with a microphone that has two channels and nothing else.
@@ -35,7 +35,8 @@
         pulse.unplug_microphone(); pulse.plug_microphone()
 
 A stream has to be referred to for as long as it is open: PortAudio calls into it. One that a test leaves open is closed
-when the devices go, and must not be in the middle of closing then.
+when the devices go, and must not be in the middle of closing then. `stream.active` may be true for a moment after the
+finished_callback.
 
 Without a fixture, a machine has no devices at all (tests/conftest.py).
 """

@@ -46,14 +46,11 @@ class PulseServer(AlsaDevices):
         return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self.go_on()
-            super().__exit__()
-        finally:
-            self.kill()
-            for client in self._clients:
-                client.kill()
-                client.wait()
+        self.kill()  # first, as streams of a dead server end, whatever state they are in
+        for client in self._clients:
+            client.kill()
+            client.wait()
+        super().__exit__()
 
     # --- faults ---
 

@@ -127,10 +127,11 @@ class TestFifo:
         fifo_devices.feed(samples)
         fifo_devices.feed_silence(speed=100)
         microphone.wait_for(100)
+        played = fifo_devices.heard(20_000)
         microphone.stream.close()
         speaker.stream.close()
         assert np.array_equal(microphone.samples[:16_000], samples)
-        assert holds(fifo_devices.heard(), samples)
+        assert holds(played, samples)
 
     def test_a_starved_microphone_does_not_close_until_it_is_fed(
         self, fifo_devices: FifoDevices, threads: Threads
@@ -257,7 +258,8 @@ class TestPulse:
         pulse.kill()
         assert microphone.finished.wait(PATIENCE)
         assert speaker.finished.wait(PATIENCE)
-        assert not microphone.stream.active
+        microphone.stream.close()
+        speaker.stream.close()
         pulse.restart()
         again = Recorder(pulse.mic_name)
         again.wait_for(1)
