@@ -271,7 +271,7 @@ async def _talk_until_stopped(
                     await anext(stopped)
             except TimeoutError:
                 return None
-            return engine.conversation_state.audio.device_error or "the microphone has stopped"
+            return engine.conversation_state.audio.input_error or "the microphone has stopped"
 
 
 def _talk_files(folder: Path | None) -> tuple[Path, ...]:

@@ -83,6 +83,13 @@ class PulseServer(AlsaDevices):
         )
         self._pactl("set-default-source", "voxmic")
 
+    def let_microphone_hear_speaker(self, *, volume: str = "-10dB") -> None:
+        """Play what the speaker plays into the microphone, as the air would."""
+        source = "source_name=voxspk_in_the_air"
+        self._pactl("load-module", "module-remap-source", source, "master=both.monitor", *_side("right"))
+        self._pactl("set-source-volume", "voxspk_in_the_air", volume)
+        self._pactl("load-module", "module-loopback", "source=voxspk_in_the_air", "sink=voxmic_sink", "latency_msec=50")
+
     # --- the other ends ---
 
     def play(self, samples: Samples) -> Playing:

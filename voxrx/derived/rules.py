@@ -166,16 +166,16 @@ def _speaker(audio: AudioState, **more: Any) -> Data:
 
 def _device_stalled(before: AudioState, after: AudioState) -> Found:
     if after.is_stalled and not before.is_stalled:
-        yield _microphone(after, error=after.device_error)
+        yield _microphone(after, error=after.input_error)
     if after.is_output_stalled and not before.is_output_stalled:
-        yield _speaker(after, error=after.device_error)
+        yield _speaker(after, error=after.output_error)
 
 
 def _device_failed(before: AudioState, after: AudioState) -> Found:
     if after.is_failed and not before.is_failed:
-        yield _microphone(after, error=after.device_error)
+        yield _microphone(after, error=after.input_error)
     if after.is_output_failed and not before.is_output_failed:
-        yield _speaker(after, error=after.device_error)
+        yield _speaker(after, error=after.output_error)
 
 
 def _device_recovered(before: AudioState, after: AudioState) -> Found:

@@ -46,8 +46,10 @@ class AudioState(Record):
     """Whether the output device has stopped playing."""
     is_output_failed: bool = False
     """Whether the output device was given up; answers then count as played in the time that they would take."""
-    device_error: str | None = None
-    """What was wrong with a device last."""
+    input_error: str | None = None
+    """Why the input device has stopped or failed; None: it has not."""
+    output_error: str | None = None
+    """Why the output device has stopped or failed; None: it has not."""
     overflow_count: int = field(default=0, at_least=0)
     """How often input was lost because nobody took it in time."""
     dropped_ms: float = field(default=0.0, at_least=0)

@@ -45,6 +45,7 @@ def listening_started(
             is_stalled=False,
             is_silent=False,
             is_failed=False,
+            input_error=None,
             input_device_id=device_id,
             input_device=device,
             audio_latency_ms=audio.audio_latency_ms if latency_ms is None else latency_ms,
@@ -139,6 +140,7 @@ def output_opened(
         "audio": audio.evolve(
             is_output_stalled=False,
             is_output_failed=False,
+            output_error=None,
             output_device_id=device_id,
             output_device=device,
             output_latency_ms=audio.output_latency_ms if latency_ms is None else latency_ms,
@@ -155,8 +157,10 @@ def output_underflowed(state: ConversationState, at: datetime, /) -> dict[str, A
 @update
 def device_stalled(state: ConversationState, at: datetime, /, *, error: str, is_output: bool = False) -> dict[str, Any]:
     """A device has stopped delivering, or playing."""
-    stalled: dict[str, Any] = {"is_output_stalled": True} if is_output else {"is_stalled": True}
-    return {"audio": state.audio.evolve(device_error=error, **stalled)}
+    stalled: dict[str, Any] = (
+        {"is_output_stalled": True, "output_error": error} if is_output else {"is_stalled": True, "input_error": error}
+    )
+    return {"audio": state.audio.evolve(**stalled)}
 
 
 @update
@@ -177,16 +181,18 @@ def device_recovered(
         else {"input_device_id": device_id, "input_device": device, "audio_latency_ms": latency_ms}
     )
     known = {name: value for name, value in known.items() if value is not None}
-    known["is_output_stalled" if is_output else "is_stalled"] = False
-    return {"audio": state.audio.evolve(**known)}
+    over: dict[str, Any] = (
+        {"is_output_stalled": False, "output_error": None} if is_output else {"is_stalled": False, "input_error": None}
+    )
+    return {"audio": state.audio.evolve(**known, **over)}
 
 
 @update
 def device_failed(state: ConversationState, at: datetime, /, *, error: str, is_output: bool = False) -> dict[str, Any]:
     """A device was given up."""
     failed: dict[str, Any] = (
-        {"is_output_failed": True, "is_output_stalled": False}
+        {"is_output_failed": True, "is_output_stalled": False, "output_error": error}
         if is_output
-        else {"is_failed": True, "is_stalled": False}
+        else {"is_failed": True, "is_stalled": False, "input_error": error}
     )
-    return {"audio": state.audio.evolve(device_error=error, **failed)}
+    return {"audio": state.audio.evolve(**failed)}
