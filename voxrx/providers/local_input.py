@@ -17,6 +17,7 @@ __all__ = ("SpeechInput",)
 
 _KEPT_SECONDS = 3.0  # at least as long as a detector may take to notice that somebody speaks
 _BEFORE_SPEECH_SECONDS = 0.2
+_BRIDGED_SECONDS = 1.0  # so much that a microphone has dropped is silence; after more, it is another sound
 
 
 class SpeechInput:
@@ -40,12 +41,20 @@ class SpeechInput:
         return self._rate
 
     def take(self, frame: AudioFrame) -> tuple[NDArray[np.float32], bool]:
-        """Add a frame; return its sound at 16 kHz, and whether it goes on where the last one ended."""
-        follows = frame.index == self._expected and frame.sample_rate == self._rate
+        """Add a frame; return its sound at 16 kHz, and whether it goes on where the last one ended.
+
+        A gap of up to a second is filled with silence, which is then part of what is returned.
+        """
+        gap = frame.index - self._expected
+        follows = 0 <= gap <= _BRIDGED_SECONDS * self._rate and frame.sample_rate == self._rate
+        samples = frame.samples
         if not follows:
             self._restart(frame)
+        elif gap:
+            samples = _after_silence(gap, samples)
         self._expected = frame.end
-        samples = frame.samples if self._resampler is None else self._resampler.resample_chunk(frame.samples)
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples)
         if len(samples):
             self._kept.append((self._end, samples))
             self._end += len(samples)
@@ -74,3 +83,9 @@ class SpeechInput:
                     "soxr", extra="audio", purpose="listening at another rate than 16 kHz"
                 ) from None
             self._resampler = soxr.ResampleStream(frame.sample_rate, RECOGNITION_HZ, 1, dtype="float32")
+
+
+def _after_silence(gap: int, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return np.concatenate((np.zeros(gap, np.float32), samples))
