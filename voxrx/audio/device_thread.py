@@ -11,7 +11,8 @@ callback, and a microphone that was blocked for a second has no overflow flag. S
                            │
                            └──► failed (after a bounded number of attempts)
 
-A device that was reopened runs only when its callback has come: some open, and deliver nothing.
+Some devices open, and deliver nothing; a speaker's first callbacks come even then, to fill its buffer. So one that was
+reopened runs again only when callbacks have come for as long as a stall would take.
 """
 
 from __future__ import annotations
@@ -192,38 +193,40 @@ class DeviceThread(ABC):
         self._heartbeat = heartbeat = Heartbeat()
         stream = self._open(device, heartbeat)
         try:
-            is_first, self.device, self._latency_ms = self.device is None, device, stream.latency_ms
-            self._first = self._first or device
-            if is_first and not self.is_ending:
+            self.device, self._latency_ms = device, stream.latency_ms
+            if self._first is None and not self.is_ending:
+                self._first = device
+                self._attempts = 0
                 self._opened(device)
             self._watch(heartbeat)
         finally:
             stream.close(after_playing=self._plays_out, timeout=self._settings.longest_close_ms / 1000.0)
 
     def _chosen(self) -> Device:
-        choice, is_again = self._settings.device, self._loss is not None
-        if is_again and self._attempts > 1 and self._settings.on_loss == "default":
-            choice = None
-        if is_again and choice is not None and self._first is not None:
-            return find_again(self._first, output=self._is_output)
-        return find_device(choice, output=self._is_output, refresh=is_again)
+        choice = self._settings.device
+        if self._first is None:
+            return find_device(choice, output=self._is_output)
+        if choice is None or (self._settings.on_loss == "default" and self._attempts > 1):
+            return find_device(None, output=self._is_output, refresh=True)
+        return find_again(self._first, output=self._is_output)
 
     def _delay_ms_after(self, error: DeviceError) -> float:
         """Return how long to wait before the next attempt; raise if there is to be none."""
-        if self._loss is None:
+        if self._first is None:
             delays_ms, is_hopeless = _BUSY_DELAYS_MS, not is_busy(error)
         else:
             delays_ms, is_hopeless = self._settings.reopen_delays_ms, self._settings.on_loss == "fail"
         attempt, self._attempts = self._attempts, self._attempts + 1
-        if is_hopeless or attempt >= len(delays_ms):
-            if not attempt or self._loss is None:
-                raise error
+        if not is_hopeless and attempt < len(delays_ms):
+            return delays_ms[attempt]
+        if attempt and self._loss is not None:
             raise DeviceError(f"{self._loss}; it could not be reopened: {error}") from error
-        return delays_ms[attempt]
+        raise error
 
     def _watch(self, heartbeat: Heartbeat) -> None:
         """Watch the callbacks until the end; raise when the device is gone."""
         stall_ms = self._settings.stall_ms
+        runs_from = self._clock.monotonic() + (0.0 if self._loss is None else stall_ms / 1000.0)
         missed_ms = 0.0
         while not self.is_ending:
             if heartbeat.beat.wait(stall_ms / 1000.0):
@@ -234,7 +237,8 @@ class DeviceThread(ABC):
                     self._work()  # on what came before
                     raise self._stalled(f"{self._described} is gone: its stream ended unasked")
                 missed_ms = 0.0
-                self._runs()
+                if self._loss is not None and self._clock.monotonic() >= runs_from:
+                    self._recovered()
                 self._work()
             else:
                 missed_ms += stall_ms
@@ -253,10 +257,8 @@ class DeviceThread(ABC):
             self._tell(DeviceStalled(at=self._clock.now(), error=message, is_output=self._is_output))
         return DeviceError(message)
 
-    def _runs(self) -> None:
+    def _recovered(self) -> None:
         self._attempts = 0
-        if self._loss is None:
-            return
         self._loss = None
         device = self.device
         self._tell(

@@ -333,8 +333,9 @@ class Speaker(abc.ObserverBase[AudioFrame]):
                 rest = rest[line.write(rest) :]
             if not len(rest):
                 return
+            was_paused = self._paused
             has_room = line.wait_for_room(_LONGEST_WAIT_SECONDS)
-            if not has_room and not self._paused and line is self._line:
+            if not has_room and not was_paused and not self._paused and line is self._line:
                 self.dropped_ms += len(rest) * 1000.0 / line.sample_rate
                 return
 
