@@ -16,7 +16,15 @@ from voxrx.audio import Player, wav_writer
 from voxrx.clock import SystemClock, VirtualClock
 from voxrx.errors import AudioFormatError
 from voxrx.records.frame import AudioFrame
-from voxrx.records.signals import OutputLevel, PlaybackEnded, PlaybackProgressed, PlaybackStarted, Signal
+from voxrx.records.signals import (
+    OutputLevel,
+    PlaybackEnded,
+    PlaybackPaused,
+    PlaybackProgressed,
+    PlaybackResumed,
+    PlaybackStarted,
+    Signal,
+)
 
 
 class Listener(abc.ObserverBase[AudioFrame]):
@@ -521,3 +529,221 @@ def test_player_runs_on_an_asyncio_loop_in_real_time() -> None:
         return kinds
 
     assert asyncio.run(played()) == [PlaybackStarted, PlaybackEnded]
+
+
+# --- holding ----------------------------------------------------------------------------------------------------
+
+
+HELD = (PlaybackStarted, PlaybackPaused, PlaybackResumed, PlaybackEnded)
+
+
+def test_a_held_answer_plays_its_block_to_the_end_and_goes_on_after_it() -> None:
+    room = Room()
+    sound = noise(0.2, -20.0)
+    room.player.play("a", AudioFrame(sound, 16_000))
+    room.player.finish("a")
+    room.clock.advance(0.05)
+
+    room.player.pause()
+    room.clock.advance(1.0)
+    held = room.player.playing, room.player.played_ms, len(room.output.blocks)
+    room.player.resume()
+    room.clock.advance(1.0)
+
+    assert held == ("a", 60.0, 3)
+    assert np.array_equal(room.output.sound, sound)
+    assert room.said(*HELD) == [
+        (0.0, PlaybackStarted, "a"),
+        (50.0, PlaybackPaused, "a", 50.0),
+        (1_050.0, PlaybackResumed, "a"),
+        (1_190.0, PlaybackEnded, "a", 200.0, False),
+    ]
+
+
+def test_a_pause_that_ends_within_the_block_loses_no_time() -> None:
+    room = Room()
+    room.player.play("a", ms(100))
+    room.player.finish("a")
+    room.clock.advance(0.045)
+
+    room.player.pause()
+    room.clock.advance(0.01)
+    room.player.resume()
+    room.clock.advance(1.0)
+
+    assert room.output.times_ms == [0.0, 20.0, 40.0, 60.0, 80.0]
+    assert room.said(PlaybackEnded) == [(100.0, PlaybackEnded, "a", 100.0, False)]
+
+
+def test_an_answer_that_comes_while_held_waits() -> None:
+    room = Room()
+    room.player.pause()
+
+    room.player.play("a", ms(50))
+    room.player.finish("a")
+    room.clock.advance(1.0)
+    before = list(room.signals)
+    room.player.resume()
+    room.clock.advance(1.0)
+
+    assert before == []
+    assert room.said(*HELD) == [(1_000.0, PlaybackStarted, "a"), (1_050.0, PlaybackEnded, "a", 50.0, False)]
+
+
+def test_an_answer_that_is_held_at_its_very_end_ends_when_it_goes_on() -> None:
+    room = Room()
+    room.player.play("a", ms(20))
+    room.clock.advance(0.1)
+
+    room.player.pause()
+    room.player.finish("a")
+    room.clock.advance(0.9)
+    before = room.said(PlaybackEnded)
+    room.player.resume()
+    room.clock.advance(0.1)
+
+    assert before == []
+    assert room.said(PlaybackEnded) == [(1_000.0, PlaybackEnded, "a", 20.0, False)]
+
+
+def test_holding_and_going_on_twice_is_once() -> None:
+    room = Room()
+    room.player.resume()
+    room.player.play("a", ms(100))
+    room.clock.advance(0.01)
+
+    for _ in range(2):
+        room.player.pause()
+    for _ in range(2):
+        room.player.resume()
+
+    assert [type(signal) for signal in room.signals] == [PlaybackStarted, PlaybackPaused, PlaybackResumed]
+
+
+def test_a_held_answer_can_be_cut_and_the_next_is_not_held() -> None:
+    room = Room()
+    room.player.play("a", ms(200))
+    room.clock.advance(0.05)
+    room.player.pause()
+    room.clock.advance(1.0)
+
+    cut = room.player.flush()
+    room.player.play("b", ms(20))
+    room.player.finish("b")
+    room.clock.advance(1.0)
+
+    assert cut == ("a", 60.0)
+    assert room.said(PlaybackEnded)[1] == (1_070.0, PlaybackEnded, "b", 20.0, False)
+
+
+def test_an_observer_may_hold_what_has_just_started() -> None:
+    room = Room()
+    room.player.signals.subscribe(lambda signal: isinstance(signal, PlaybackStarted) and room.player.pause())
+
+    room.player.play("a", ms(100))
+    room.clock.advance(1.0)
+
+    assert (room.player.playing, room.player.played_ms, len(room.output.blocks)) == ("a", 20.0, 1)
+
+
+# --- handing over -----------------------------------------------------------------------------------------------
+
+
+def other_player(room: Room) -> tuple[Player, Listener]:
+    output = Listener(room.clock)
+    player = Player(output, clock=room.clock, scheduler=room.clock.scheduler)
+    player.signals.subscribe(room.signals.append)
+    return player, output
+
+
+@pytest.mark.parametrize("at", [0.0, 0.033, 0.1, 0.21])
+def test_another_player_goes_on_with_the_next_block(at: float) -> None:
+    room = Room()
+    sound = noise(0.3, -20.0)
+    room.player.play("a", AudioFrame(sound[:3_200], 16_000))
+    room.player.play("b", AudioFrame(sound[3_200:], 16_000))
+    room.player.finish("a")
+    room.player.finish("b")
+    room.clock.advance(at)
+    other, output = other_player(room)
+
+    room.player.hand_over(other)
+    room.clock.advance(1.0)
+
+    assert np.array_equal(joined(room.output.sound, output.sound), sound)
+    assert [said[1:] for said in room.said(*HELD)] == [
+        (PlaybackStarted, "a"),
+        (PlaybackEnded, "a", 200.0, False),
+        (PlaybackStarted, "b"),
+        (PlaybackEnded, "b", 100.0, False),
+    ]
+
+
+def test_who_handed_over_has_nothing_left_and_plays_what_comes_anew() -> None:
+    room = Room()
+    room.player.play("a", ms(200))
+    room.clock.advance(0.05)
+    room.player.pause()
+    other, _ = other_player(room)
+
+    room.player.hand_over(other)
+    left = room.player.playing, room.player.queued_ms, room.player.flush()
+    room.player.play("b", ms(20))
+    room.player.finish("b")
+    room.clock.advance(1.0)
+
+    assert left == (None, 0.0, None)
+    assert room.said(PlaybackEnded) == [(70.0, PlaybackEnded, "b", 20.0, False)]
+
+
+def test_what_is_held_stays_held_when_it_is_handed_over() -> None:
+    room = Room()
+    room.player.play("a", ms(200))
+    room.player.finish("a")
+    room.clock.advance(0.05)
+    room.player.pause()
+    other, output = other_player(room)
+
+    room.player.hand_over(other)
+    room.clock.advance(1.0)
+    before = len(output.blocks)
+    other.resume()
+    room.clock.advance(1.0)
+
+    assert before == 0
+    assert [said[1:] for said in room.said(*HELD)] == [
+        (PlaybackStarted, "a"),
+        (PlaybackPaused, "a", 50.0),
+        (PlaybackResumed, "a"),
+        (PlaybackEnded, "a", 200.0, False),
+    ]
+
+
+def test_late_sound_of_what_was_cut_is_dropped_by_the_other_player_too() -> None:
+    room = Room()
+    room.player.play("a", ms(200))
+    room.clock.advance(0.05)
+    room.player.flush()
+    other, output = other_player(room)
+
+    room.player.hand_over(other)
+    other.play("a", ms(200))
+    room.clock.advance(1.0)
+
+    assert output.blocks == []
+
+
+def test_more_sound_of_an_answer_that_was_handed_over_goes_behind_it() -> None:
+    room = Room()
+    sound = noise(0.2, -20.0)
+    room.player.play("a", AudioFrame(sound[:1_600], 16_000))
+    room.clock.advance(0.2)
+    other, output = other_player(room)
+
+    room.player.hand_over(other)
+    other.play("a", AudioFrame(sound[1_600:], 16_000))
+    other.finish("a")
+    room.clock.advance(1.0)
+
+    assert np.array_equal(joined(room.output.sound, output.sound), sound)
+    assert [said[1:] for said in room.said(*HELD)] == [(PlaybackStarted, "a"), (PlaybackEnded, "a", 200.0, False)]
