@@ -1,4 +1,4 @@
-"""The threads of voxrx. All of them are here, have names, are daemons, and start when first needed.
+"""The threads of voxrx. All of them have names, are daemons, and start when first needed.
 
 ====================  ==============================================================================================
 ``voxrx-delivery``    delivers what a busy `apply` leaves over (store)
@@ -7,6 +7,8 @@
 ``voxrx-timers``      timers of a `SystemClock` that no loop runs (clock)
 ``voxrx-hand-off``    what comes after an `operators.hand_off` of its own
 ====================  ==============================================================================================
+
+An open microphone or speaker has a thread of its own (`voxrx.audio`).
 
 A runtime can be shared by many managers and engines; its threads then do not grow with their number.
 """
