@@ -22,7 +22,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, cast
 
 from reactivex import Observable, Observer, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
@@ -33,7 +33,6 @@ from voxrx.clock import Clock, SystemClock, VirtualClock
 from voxrx.derived import Events
 from voxrx.errors import ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
 from voxrx.manager import StateManager
-from voxrx.operators import VoiceActivityOptions, hand_off
 from voxrx.records import (
     AudioFrame,
     ConversationState,
@@ -75,6 +74,9 @@ from voxrx.records.signals import (
 from voxrx.runtime import Runtime, WorkerScheduler
 from voxrx.store import StateStream
 from voxrx.updates import update_of
+
+if TYPE_CHECKING:
+    from voxrx.operators import VoiceActivityOptions
 
 __all__ = ("ProviderLike", "VoxEngine")
 
@@ -531,6 +533,8 @@ class VoxEngine:
 
         What this thread does not take in time waits in the microphone's own buffer, which drops and counts.
         """
+        from voxrx.operators import hand_off
+
         self._opening = opening = self._loop.create_future()
         opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # it need not be awaited
         if isinstance(self._player, audio.SpeakerPlayer):
