@@ -159,7 +159,7 @@ def mics(fifo_devices: FifoDevices) -> Iterator[Mics]:
 
 @pytest.fixture
 def raised(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
-    """What left threads."""
+    """What left threads. To be named before the microphones, so that it outlasts them."""
     raised: list[BaseException | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda arguments: raised.append(arguments.exc_value))
     return raised
@@ -357,7 +357,7 @@ def test_who_asks_late_hears_that_the_device_is_open(mics: Mics) -> None:
 
 
 def test_a_raising_subscriber_is_reported_and_gets_the_next_frame(
-    mics: Mics, raised: list[BaseException | None]
+    raised: list[BaseException | None], mics: Mics
 ) -> None:
     def fail(frame: AudioFrame) -> None:
         raise ValueError("not my day")
@@ -374,7 +374,7 @@ def test_a_raising_subscriber_is_reported_and_gets_the_next_frame(
     assert [str(error) for error in raised] == ["not my day", "not my day"]
 
 
-def test_a_raising_observer_of_signals_stops_nothing(mics: Mics, raised: list[BaseException | None]) -> None:
+def test_a_raising_observer_of_signals_stops_nothing(raised: list[BaseException | None], mics: Mics) -> None:
     def fail(signal: Signal) -> None:
         raise ValueError("not my day")
 
@@ -526,7 +526,7 @@ def test_an_unknown_microphone_is_an_error_of_its_subscribers(mics: Mics) -> Non
     assert said.wait_for(DeviceFailed).error == str(error)
 
 
-def test_one_that_raises_on_errors_keeps_them_from_nobody(mics: Mics, raised: list[BaseException | None]) -> None:
+def test_one_that_raises_on_errors_keeps_them_from_nobody(raised: list[BaseException | None], mics: Mics) -> None:
     class Hopeless(Listener):
         def on_error(self, error: Exception) -> None:
             raise ValueError("not this too")

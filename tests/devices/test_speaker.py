@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reactivex import from_iterable
 
 from tests.audio.sounds import Sound, frames_of, sine
-from tests.conftest import PATIENCE, Threads
+from tests.conftest import PATIENCE, Running, Threads
 from tests.devices.test_microphone import growth
 from tests.devices.test_portaudio import white_noise
 from voxrx.audio import Speaker, speaker
@@ -144,21 +144,25 @@ def take_until(room: Room, condition: Callable[[], bool]) -> Int16:
 
 
 def heard(room: Room, device: Speaker, threads: Threads, *sound: AudioFrame) -> Int16:
-    """Play, and take it only as fast as it is written, so that the device does not run dry."""
+    """Play, and take what was played."""
 
     def play() -> None:
         for part in sound:
             device.on_next(part)
         device.settle()
 
-    playing = threads.start(play)
+    return taken_from(room, device, threads.start(play))
+
+
+def taken_from(room: Room, device: Speaker, writing: Running) -> Int16:
+    """Take what is written, only as fast as that, so that the device does not run dry; and the rest."""
     taken: list[Int16] = []
-    while playing.thread.is_alive():
+    while writing.thread.is_alive():
         if device.waiting_ms > 300:
             taken.append(room.devices.take(BLOCK))
         else:
-            playing.thread.join(0.001)
-    playing.result()
+            writing.thread.join(0.001)
+    writing.result()
     return np.concatenate((*taken, take_all(room, device)))
 
 
@@ -491,13 +495,11 @@ def test_writing_waits_for_room_and_goes_on(room: Room, threads: Threads) -> Non
     sound = white_noise(48_000)
     device, _ = room.open(start_ms=500)
 
-    writing = threads.start(device.on_next, frame(sound))
+    writing = threads.start(lambda: (device.on_next(frame(sound)), device.settle()))
     wait_until(lambda: device.waiting_ms >= 900)
     assert writing.thread.is_alive()
     assert device.written <= 24_000
-    taken = take_until(room, lambda: not writing.thread.is_alive())
-    device.settle()
-    played = np.concatenate((taken, take_all(room, device)))
+    played = taken_from(room, device, writing)
 
     assert np.array_equal(trimmed(played), sound)
 

@@ -393,6 +393,7 @@ class _DeviceLine:
         self._ring = PlaybackRing(capacity)
         self._start = start
         self.cut = 0  # what is before it is dropped
+        self._cut_before = 0  # what the callback has seen of that
         self._paused = False
         self._sounding = False
         self._last = np.int16(0)  # of the sound
@@ -447,7 +448,8 @@ class _DeviceLine:
     def fill(self, out: NDArray[np.int16]) -> None:
         """Fill ``out`` [shape=(n,)] with what is to be played now."""
         ring, cut = self._ring, self.cut
-        if ring.read < cut:
+        is_new, self._cut_before = cut != self._cut_before, cut
+        if is_new and ring.read <= cut:
             self.played += self._fade_out(out, cut - ring.read)
             ring.skip_to(cut)
             self._fades_in = False
