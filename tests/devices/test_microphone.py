@@ -526,6 +526,33 @@ def test_an_unknown_microphone_is_an_error_of_its_subscribers(mics: Mics) -> Non
     assert said.wait_for(DeviceFailed).error == str(error)
 
 
+@pytest.mark.parametrize(("refusals", "opens"), [(2, True), (3, False)])
+def test_a_microphone_that_is_in_use_is_tried_three_times(
+    mics: Mics, monkeypatch: pytest.MonkeyPatch, refusals: int, opens: bool
+) -> None:
+    """ALSA makes no device that opens once only, so sounddevice is told to refuse."""
+    import sounddevice
+
+    opened, tried = sounddevice.InputStream, []
+
+    def refuse(**options: Any) -> Any:
+        tried.append(options)
+        if len(tried) <= refusals:
+            raise sounddevice.PortAudioError("Error opening InputStream", -9985)
+        return opened(**options)
+
+    monkeypatch.setattr(sounddevice, "InputStream", refuse)
+    listener = Listener()
+    source, said = mics.open()
+    source.subscribe(listener)
+
+    if opens:
+        said.wait_for(ListeningStarted)
+    else:
+        assert "it is in use by another program" in str(listener.wait_for_error())
+    assert len(tried) == 3
+
+
 def test_one_that_raises_on_errors_keeps_them_from_nobody(raised: list[BaseException | None], mics: Mics) -> None:
     class Hopeless(Listener):
         def on_error(self, error: Exception) -> None:

@@ -486,13 +486,17 @@ def test_another_speaker_goes_on_with_the_answer(stage: Stage, held: bool) -> No
         stage.player.pause()
         stage.take(20)
 
-    before, stage.player = stage.player, stage.on(stage.speaker())
+    device = stage.speaker()
+    before, stage.player = stage.player, stage.on(device)
+    if not held:
+        device.pause()  # both play on the same device here: what the first leaves behind has to come out before
     before.hand_over(stage.player)
     before.close()
     position = round(stage.player.played_ms * 16)
+    stage.take(20)
     if held:
-        stage.take(20)
         stage.player.resume()
+    device.resume()
     stage.take_until(ended(stage))
     stage.take(20)
 

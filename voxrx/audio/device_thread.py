@@ -185,6 +185,8 @@ class DeviceThread(ABC):
             try:
                 self._run()
             except DeviceError as error:
+                if self.is_ending:
+                    return  # nobody wants to know
                 self._ending.wait(self._delay_ms_after(error) / 1000.0)
 
     def _run(self) -> None:
