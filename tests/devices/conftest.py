@@ -30,7 +30,7 @@
             recording.wait_longer(0.5)             # seconds
         begin = np.flatnonzero(recording.microphone)[0]
         end = np.flatnonzero(recording.speaker)[-1]
-        pulse.kill(); pulse.restart()              # streams finish, without an error
+        pulse.kill(); pulse.restart()              # for streams of another process: see kill()
         pulse.stop(); pulse.go_on()                # SIGSTOP, SIGCONT
         pulse.unplug_microphone(); pulse.plug_microphone()
 

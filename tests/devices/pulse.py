@@ -46,16 +46,24 @@ class PulseServer(AlsaDevices):
         return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
-        self.kill()  # first, as streams of a dead server end, whatever state they are in
-        for client in self._clients:
-            client.kill()
-            client.wait()
-        super().__exit__()
+        try:
+            self.go_on()
+            super().__exit__()  # while the server is there: see `kill`
+        finally:
+            self.kill()
+            for client in self._clients:
+                client.kill()
+                client.wait()
 
     # --- faults ---
 
     def kill(self) -> None:
-        """End the server at once, as a crash would."""
+        """End the server at once, as a crash would.
+
+        The streams of this process should be closed then: under load, one in a hundred never finishes: PortAudio
+        loops for ever (PaAlsaStream_WaitForFrames jumps back to its own `error:`), and neither the stream nor
+        PortAudio can be closed any more. So let a process of its own have the streams that are to lose their server.
+        """
         if self._server is not None:
             self._server.kill()
             self._server.wait()
