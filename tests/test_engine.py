@@ -301,6 +301,45 @@ async def test_listening_that_stops_in_the_middle_of_a_cough_lets_the_answer_go_
         assert engine.conversation_state.turns[0].status is TurnStatus.COMPLETED
 
 
+async def test_what_is_no_frame_is_reported_and_the_next_frame_is_heard(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock), Subject[Any]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        reported: list[str] = []
+        engine.errors.subscribe(lambda report: reported.append(report.source))
+        engine.start_listening()
+
+        frames.on_next(np.zeros((320, 2)))
+        await speak(clock, frames, quiet=0.6, loud=1.0)
+
+        await engine.state_manager.delivered()
+        assert "the audio input" in reported[0]
+        assert kinds(echo.commands) == ["BeginSpeech", "EndSpeech"]
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 192_000])
+async def test_frames_of_any_rate_and_of_no_length_are_heard(clock: VirtualClock, rate: int) -> None:
+    echo, frames = Echo(clock), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+        frames.on_next(AudioFrame.of(np.zeros(0), rate))
+
+        await speak(clock, frames, quiet=0.6, loud=1.0, rate=rate)
+
+        assert kinds(echo.commands) == ["BeginSpeech", "EndSpeech"]
+
+
+async def test_a_rate_that_nothing_can_be_heard_at_stops_listening_and_says_why(clock: VirtualClock) -> None:
+    frames = Subject[AudioFrame]()
+    async with VoxEngine(Echo(clock), clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+
+        frames.on_next(AudioFrame.of(np.zeros(4), 100))
+        await clock.settled()
+
+        assert not engine.conversation_state.audio.is_listening
+        assert "100" in (engine.conversation_state.connection.last_error or "")
+
+
 async def test_a_muted_input_is_silence(clock: VirtualClock) -> None:
     echo, frames = Echo(clock), Subject[AudioFrame]()
     async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
@@ -406,17 +445,24 @@ def kinds(commands: list[Command]) -> list[str]:
 
 
 async def speak(
-    clock: VirtualClock, frames: Subject[AudioFrame], *, quiet: float, loud: float, end: float = 0.8
+    clock: VirtualClock,
+    frames: Subject[AudioFrame],
+    *,
+    quiet: float,
+    loud: float,
+    end: float = 0.8,
+    rate: int = RATE,
 ) -> None:
     """Play quiet noise, a sound like speech, and quiet noise, frame by frame, as time passes."""
     rng = np.random.default_rng(1)
-    t = np.arange(int(loud * RATE)) / RATE
+    t = np.arange(int(loud * rate)) / rate
     voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20)) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))
-    sound = np.concatenate([np.zeros(int(quiet * RATE)), 0.2 * voice, np.zeros(int(end * RATE))])
+    sound = np.concatenate([np.zeros(int(quiet * rate)), 0.2 * voice, np.zeros(int(end * rate))])
     sound += rng.normal(0, 0.0003, len(sound))
-    for index in range(0, len(sound) - 319, 320):
+    size = rate // 50
+    for index in range(0, len(sound) - size + 1, size):
         await clock.elapse(0.02)
-        frames.on_next(AudioFrame.of(sound[index : index + 320], RATE, index=index))
+        frames.on_next(AudioFrame.of(sound[index : index + size], rate, index=index))
     await clock.settled()
 
 

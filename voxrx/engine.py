@@ -32,6 +32,7 @@ from voxrx import audio, providers
 from voxrx.clock import Clock, SystemClock, VirtualClock
 from voxrx.derived import Events
 from voxrx.errors import ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
+from voxrx.listening import Listening
 from voxrx.manager import StateManager
 from voxrx.records import (
     AudioFrame,
@@ -53,13 +54,12 @@ from voxrx.records.commands import (
 )
 from voxrx.records.signals import (
     Connected,
+    DeviceFailed,
     DeviceRecovered,
     Disconnected,
     ErrorReported,
     InputLevel,
-    InputMuted,
     ListeningStarted,
-    ListeningStopped,
     OutputLevel,
     OutputOpened,
     PlaybackEnded,
@@ -94,8 +94,6 @@ AudioOutput = abc.ObserverBase[AudioFrame] | str | os.PathLike[str]
 CONNECT_SECONDS = 10.0
 DISCONNECT_SECONDS = 5.0
 OPEN_SECONDS = 15.0
-
-_FRAMES_BEHIND = 50  # so many may wait for the engine's thread, before the microphone's own buffer fills
 
 
 class VoxEngine:
@@ -161,11 +159,11 @@ class VoxEngine:
         _check_clock(self._input, self._clock)
         if manager is not None and manager.clock is not self._clock:
             raise FieldValueError("clock: the manager has another clock; give both the same, or only one of them")
-        self._echo_choice = echo
-        self._echo: audio.EchoControl = audio.echo_control("headphones" if echo == "auto" else echo, clock=self._clock)
+        self._echo_is_chosen = echo != "auto"
+        self._echo = audio.echo_control(echo, clock=self._clock) if self._echo_is_chosen else None
         options: VoiceActivityOptions = {"sustained_ms": _checked_interruption(interruption_ms)}
         options.update(voice_activity or {})
-        self._voice_activity = audio.voice_activity(clock=self._clock, **options)
+        find_speech = audio.voice_activity(clock=self._clock, **options)
         self._runtime = Runtime()
         self._loop = self._runtime.loop
         self._scheduler = self._clock.scheduler_on(self._loop)
@@ -177,18 +175,23 @@ class VoxEngine:
             delivery=WorkerScheduler(self._runtime.delivery, self._clock),
         )
         self._frames: Subject[AudioFrame] = Subject()
-        self._heard: Subject[AudioFrame] | None = None
         self._signals: Subject[Signal] = Subject()
         self._commands: Subject[Command] | None = None
         self._played: Subject[AudioFrame] = Subject()
-        self._muted = False
         self._in_doubt = False
-        self._opening: asyncio.Future[None] | None = None
+        self._listening = Listening(
+            clock=self._clock,
+            scheduler=self._scheduler,
+            here=self._here,
+            frame=self._frames.on_next,
+            signal=self._signals.on_next,
+            voice_activity=find_speech,
+            report=self._manager.report,
+        )
         self._made: list[audio.Microphone | audio.Speaker] = []
         self._output = SerialDisposable()
         self._player = self._player_for(_output(audio_output))
         self._connection = SerialDisposable()
-        self._listening = SerialDisposable()
         self._quiet_since = self._clock.now()
         self._stirred = asyncio.Event()
         self._closing = False
@@ -196,6 +199,7 @@ class VoxEngine:
         self._connecting = asyncio.Lock()
         self._awaited_quiet = timedelta()
         self._wiring = self._wire()
+        self._prepare_echo()
         if isinstance(self._input, audio.AudioFile) and not self._input.realtime:
             asyncio.run_coroutine_threadsafe(self._drive(_virtual(self._clock)), self._loop)
 
@@ -307,15 +311,15 @@ class VoxEngine:
 
     def stop_listening(self) -> Awaitable[None]:
         """Close the audio input. Callable from any thread; returns when the state says so, and may be awaited, too."""
-        return self._now(self._stop_listening)
+        return self._now(self._listening.stop)
 
     def mute(self) -> Awaitable[None]:
         """Take the input for silence, whatever it delivers; it stays open. Callable from any thread, as above."""
-        return self._now(lambda: self._mute(True))
+        return self._now(lambda: self._listening.mute(True))
 
     def unmute(self) -> Awaitable[None]:
         """Hear the input again."""
-        return self._now(lambda: self._mute(False))
+        return self._now(lambda: self._listening.mute(False))
 
     def switch_input(self, audio_input: AudioInput | None) -> Awaitable[None]:
         """Listen to something else from now on: to another microphone, say. Callable from any thread, as above.
@@ -471,14 +475,14 @@ class VoxEngine:
         if self._commands is commands:
             error = "the provider's signals ended"
             self._signals.on_next(Disconnected(at=self._clock.now(), reason=DisconnectReason.LOST, error=error))
-            self._stop_listening()
+            self._listening.stop()
             self._drop_connection()
 
     async def _disconnect(self) -> None:
         commands = self._commands
         if commands is None:
             return
-        self._stop_listening()
+        self._listening.stop()
         self._interrupt()
         ended = asyncio.Event()
         with self._signals.subscribe(lambda signal: ended.set() if isinstance(signal, Disconnected) else None):
@@ -498,25 +502,11 @@ class VoxEngine:
         """Return what is done when the microphone is open; None: it is, or there is nothing to open."""
         if self._commands is None:
             raise ProviderError("not connected: await engine.connect() first")
-        if self._heard is not None:
-            return self._opening
-        source = self._input
-        if source is None:
-            source = self._input = self._default_microphone()
-        self._heard = heard = Subject[AudioFrame]()
-        heard.subscribe(self._frames.on_next)
-        heard.pipe(self._voice_activity).subscribe(self._signals.on_next, self._input_failed)
-        if isinstance(source, audio.Microphone):
-            return self._open_microphone(source, heard)
-        if isinstance(source, audio.AudioFile):
-            source = source.paced(self._scheduler)
-        self._signals.on_next(ListeningStarted(at=self._clock.now()))
-        self._listening.disposable = source.subscribe(
-            lambda frame: self._here(lambda: self._hear(heard, frame)),
-            lambda error: self._here(lambda: self._input_failed(error) if self._heard is heard else None),
-            lambda: self._here(lambda: self._stop_listening() if self._heard is heard else None),
-        )
-        return None
+        if self._input is None:
+            self._input = self._default_microphone()
+        if isinstance(self._input, audio.Microphone) and isinstance(self._player, audio.SpeakerPlayer):
+            self._player.speaker.open()
+        return self._listening.start(self._input)
 
     def _default_microphone(self) -> audio.Microphone:
         if isinstance(self._clock, VirtualClock):
@@ -528,64 +518,9 @@ class VoxEngine:
         self._made.append(source)
         return source
 
-    def _open_microphone(self, source: audio.Microphone, heard: Subject[AudioFrame]) -> asyncio.Future[None]:
-        """Subscribe to a microphone; the state follows what it says of its device.
-
-        What this thread does not take in time waits in the microphone's own buffer, which drops and counts.
-        """
-        from voxrx.operators import hand_off
-
-        self._opening = opening = self._loop.create_future()
-        opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # it need not be awaited
-        if isinstance(self._player, audio.SpeakerPlayer):
-            self._player.speaker.open()
-        behind = hand_off(self._scheduler, size=_FRAMES_BEHIND, overflow="block", timeout=threading.TIMEOUT_MAX)
-        self._listening.disposable = CompositeDisposable(
-            source.signals.subscribe(
-                lambda signal: self._here(lambda: self._device_said(signal) if self._heard is heard else None)
-            ),
-            source.pipe(behind).subscribe(
-                lambda frame: self._hear(heard, frame),
-                lambda error: self._input_failed(error) if self._heard is heard else None,
-            ),
-        )
-        return opening
-
-    def _device_said(self, signal: Signal) -> None:
-        self._signals.on_next(signal)
-        if isinstance(signal, ListeningStarted) and self._opening is not None:
-            opening, self._opening = self._opening, None
-            opening.set_result(None)
-
-    def _hear(self, heard: Subject[AudioFrame], frame: AudioFrame) -> None:
-        """Hand a frame of the input on, without what is not to be heard."""
-        if self._heard is not heard:
-            return
-        if self._muted:
-            frame = frame.silenced()
-        elif not self._manager.state.audio.is_output_failed:
-            frame = self._echo.heard(frame)
-        heard.on_next(frame)
-
-    def _has_played(self, frame: AudioFrame) -> None:
-        self._echo.played(frame)
-        self._played.on_next(frame)
-
-    def _prepare_echo(self) -> None:
-        """With both a microphone and a speaker the one may hear the other; how late, their devices tell."""
-        on_devices = isinstance(self._input, audio.Microphone) and isinstance(self._player, audio.SpeakerPlayer)
-        if self._echo_choice == "auto" and on_devices is isinstance(self._echo, audio.Headphones):
-            self._echo = audio.echo_control("auto" if on_devices else "headphones", clock=self._clock)
-        devices = self._manager.state.audio
-        self._echo.latency_ms = devices.audio_latency_ms + devices.output_latency_ms
-
-    def _mute(self, muted: bool) -> None:
-        self._muted = muted
-        self._signals.on_next(InputMuted(at=self._clock.now(), is_muted=muted))
-
     def _switch_input(self, source: Observable[AudioFrame] | None) -> asyncio.Future[None] | None:
-        was_listening = self._heard is not None
-        self._stop_listening()
+        was_listening = self._listening.is_on
+        self._listening.stop()
         self._input = source
         return self._start_listening() if was_listening else None
 
@@ -594,24 +529,25 @@ class VoxEngine:
         self._player = self._player_for(output)
         before.hand_over(self._player)
         before.close()
-        if self._heard is not None and isinstance(self._player, audio.SpeakerPlayer):
+        if self._listening.is_on and isinstance(self._player, audio.SpeakerPlayer):
             self._player.speaker.open()
         self._prepare_echo()
 
-    def _input_failed(self, error: Exception) -> None:
-        self._signals.on_next(ErrorReported(at=self._clock.now(), message=f"audio input: {error}"))
-        self._stop_listening(error)
+    def _has_played(self, frame: AudioFrame) -> None:
+        if self._listening.echo is not None:
+            self._listening.echo.played(frame)
+        self._played.on_next(frame)
 
-    def _stop_listening(self, error: Exception | None = None) -> None:
-        heard, self._heard = self._heard, None
-        if heard is None:
-            return
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.set_exception(error or DeviceError("listening was stopped before the microphone was open"))
-        self._listening.disposable = CompositeDisposable()
-        heard.on_completed()  # speech that goes on ends here
-        self._signals.on_next(ListeningStopped(at=self._clock.now()))
+    def _prepare_echo(self) -> None:
+        """Where both a microphone and a speaker are devices, the one may hear the other; how late, they tell."""
+        on_devices = isinstance(self._input, audio.Microphone) and isinstance(self._player, audio.SpeakerPlayer)
+        devices = self._manager.state.audio
+        if self._echo is None and on_devices:
+            self._echo = audio.echo_control("auto", clock=self._clock)
+        if self._echo is not None:
+            self._echo.latency_ms = devices.audio_latency_ms + devices.output_latency_ms
+        is_wanted = (on_devices or self._echo_is_chosen) and not devices.is_output_failed
+        self._listening.echo = self._echo if is_wanted else None
 
     async def _send_text(self, text: str) -> None:
         if self._commands is None:
@@ -680,7 +616,7 @@ class VoxEngine:
                     self._end_interruption(is_one=False)
                 else:
                     self._command(EndSpeech(sample=sample, end_at=end_at))
-            case ListeningStarted() | OutputOpened() | DeviceRecovered():
+            case ListeningStarted() | OutputOpened() | DeviceRecovered() | DeviceFailed():
                 self._prepare_echo()
             case ResponseAudio(response_id=response_id, frame=frame):
                 self._player.play(response_id, frame)
@@ -690,7 +626,7 @@ class VoxEngine:
                 self._in_doubt = False
                 self._player.flush()
                 if reason is not DisconnectReason.LOST:  # a provider that was lost may come back by itself
-                    self._stop_listening()
+                    self._listening.stop()
                     self._drop_connection()
             case _:
                 pass
@@ -756,7 +692,7 @@ class VoxEngine:
         await self._disconnect()
         self._over.set()
         self._stirred.set()
-        self._listening.dispose()
+        self._listening.stop()
         self._connection.dispose()
         self._player.close()
         self._output.dispose()  # completes the output
