@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -493,7 +494,7 @@ def test_another_speaker_goes_on_with_the_answer(stage: Stage, held: bool) -> No
     before.hand_over(stage.player)
     before.close()
     position = round(stage.player.played_ms * 16)
-    stage.take(20)
+    stage.take_until(lambda: [thread.name for thread in threading.enumerate()].count("voxrx-speaker") == 1)
     if held:
         stage.player.resume()
     device.resume()
