@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
 
 import voxrx
-from voxrx import StateManager, cli
+from voxrx import StateManager, audio, cli
+from voxrx.audio import detectors
+from voxrx.cli import DETECTORS, ECHO_CHOICES
 from voxrx.records import ConversationStatus, TurnStatus
 
 REPOSITORY = Path(__file__).parent.parent
@@ -290,3 +293,20 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     assert running.wait(40) == 1
     assert err == ""
     assert (tmp_path / "out" / "timeline.png").exists()
+
+
+def test_what_can_be_chosen_is_what_the_library_has() -> None:
+    assert get_args(audio.EchoChoice) == ECHO_CHOICES
+    assert all(detectors.factory_of(name) for name in DETECTORS)
+
+
+def test_asking_for_help_loads_no_numeric_package() -> None:
+    code = (
+        "import contextlib, io, sys; from voxrx.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()): main(['talk', '--help'])\n"
+        "print(sorted({'numpy', 'reactivex'} & set(sys.modules)))"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert loaded == "[]\n"

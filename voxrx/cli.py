@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, get_args
+from typing import TYPE_CHECKING, TextIO
 
 from voxrx.errors import VoxrxError
 
@@ -34,20 +34,23 @@ Run = Callable[[argparse.Namespace], int]
 
 FAILED, USAGE, STOPPED = 1, 2, 130
 
+ECHO_CHOICES, DETECTORS = ("auto", "headphones", "half_duplex", "cancel"), ("bands", "silero")
+"""As `voxrx.audio` has them; written out, so that asking for help does not load numpy."""
+
 _ANSWERS_HZ = 22_050  # the rate of the local voice; a file without answers needs one, too
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: that of the process), and return the exit code."""
+    debug = False
     try:
         arguments = _parser().parse_args(argv)
+        debug = arguments.debug
+        logging.getLogger("voxrx").addHandler(logging.StreamHandler() if debug else logging.NullHandler())
+        run: Run = arguments.run
+        return run(arguments)
     except SystemExit as finished:  # argparse has said why
         return finished.code if isinstance(finished.code, int) else USAGE
-    debug: bool = arguments.debug
-    logging.getLogger("voxrx").addHandler(logging.StreamHandler() if debug else logging.NullHandler())
-    run: Run = arguments.run
-    try:
-        return run(arguments)
     except KeyboardInterrupt:
         return STOPPED
     except BrokenPipeError:  # whoever read our output has gone; Python flushes it once more when it ends
@@ -174,18 +177,16 @@ def _talk(parser: argparse.ArgumentParser) -> Run:
 
     It understands English commands, in a quiet room: say "help". Words that are spoken over an answer interrupt it.
     """
-    from voxrx.audio import EchoChoice
-
     parser.add_argument("--microphone", metavar="DEVICE", type=_device, help="number or name; default: the system's")
     parser.add_argument("--speaker", metavar="DEVICE", type=_device, help="number or name; default: the system's")
     parser.add_argument(
         "--echo",
-        choices=get_args(EchoChoice),
+        choices=ECHO_CHOICES,
         default="auto",
         help="what is done about the microphone hearing the speaker (default: %(default)s)",
     )
     parser.add_argument(
-        "--detector", choices=("bands", "silero"), default="bands", help="what finds speech (default: %(default)s)"
+        "--detector", choices=DETECTORS, default="bands", help="what finds speech (default: %(default)s)"
     )
     parser.add_argument("--seconds", metavar="N", type=_seconds, help="end after so long")
     parser.add_argument(
