@@ -38,6 +38,9 @@ A stream has to be referred to for as long as it is open: PortAudio calls into i
 when the devices go, and must not be in the middle of closing then. `stream.active` may be true for a moment after the
 finished_callback.
 
+`run` (`program.Run`)
+    Starts a program, whose output can be waited for and which does not outlive the test.
+
 Without a fixture, a machine has no devices at all (tests/conftest.py).
 """
 
@@ -47,9 +50,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+from tests.devices.program import Program, Run
 
 if TYPE_CHECKING or sys.platform == "linux":
     from tests.devices.alsa import FifoDevices, HifiDevices, NullDevices
@@ -116,3 +122,18 @@ def listed() -> set[str]:
     import sounddevice
 
     return {device["name"] for device in sounddevice.query_devices()}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    started: list[Program] = []
+
+    def start(*command: str) -> Program:
+        folder = tmp_path / f"program_{len(started)}"
+        folder.mkdir()
+        started.append(Program(folder, *command))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.kill()

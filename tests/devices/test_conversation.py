@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,111 +13,14 @@ import numpy as np
 import pytest
 import reactivex as rx
 from numpy.typing import NDArray
-from reactivex import Observable
 
 from tests.devices.alsa import FifoDevices, NullDevices
+from tests.devices.program import Program, Run
 from tests.devices.pulse import PulseServer, Recording
-from voxrx import (
-    AudioFrame,
-    ConversationState,
-    Event,
-    EventType,
-    ResponseStatus,
-    SystemClock,
-    TurnStatus,
-    VoxEngine,
-    audio,
-    demo,
-)
+from tests.devices.talking import RATE, Sound, Talker, conversation, room, tone, voice
+from voxrx import AudioFrame, ConversationState, Event, EventType, TurnStatus, VoxEngine, audio, demo
 from voxrx.errors import DeviceError
-from voxrx.records.commands import CancelResponse, Command, EndSpeech, SendText
-from voxrx.records.signals import (
-    Connected,
-    Disconnected,
-    ResponseAudio,
-    ResponseEnded,
-    ResponseStarted,
-    ResponseText,
-    Signal,
-    UserTranscript,
-)
-
-RATE = 16_000
-Sound = NDArray[np.float32]
-
-
-def voice(seconds: float) -> Sound:
-    """A sound that every detector takes for speech, at about -17 dBFS."""
-    t = np.arange(int(seconds * RATE)) / RATE
-    buzz = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20))
-    return (0.15 * buzz * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
-
-
-def room(seconds: float) -> Sound:
-    """A quiet room, at -70 dBFS."""
-    return np.random.default_rng(1).normal(0, 0.0003, int(seconds * RATE)).astype(np.float32)
-
-
-def tone(seconds: float) -> Sound:
-    t = np.arange(int(seconds * RATE)) / RATE
-    return (0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
-
-
-class Talker:
-    """A provider that answers everything with a tone of some length."""
-
-    def __init__(self, *, seconds: float = 1.0) -> None:
-        self.answer = AudioFrame.of(tone(seconds), RATE)
-        self.commands: list[Command] = []
-        self.clock = SystemClock()
-        self.count = 0
-
-    def __call__(self, commands: Observable[Command]) -> Observable[Signal]:
-        def subscribe(observer: rx.abc.ObserverBase[Signal], _: object = None) -> rx.abc.DisposableBase:
-            emit = observer.on_next
-            emit(Connected(at=self.clock.now(), provider="talker", connection_id="c1"))
-            return commands.subscribe(
-                lambda command: self.handle(command, emit),
-                on_completed=lambda: emit(Disconnected(at=self.clock.now())),
-            )
-
-        return rx.create(subscribe)
-
-    def handle(self, command: Command, emit: Callable[[Signal], None]) -> None:
-        self.commands.append(command)
-        at = self.clock.now()
-        self.count += 1
-        if isinstance(command, EndSpeech):
-            turn = f"turn_{self.count}"
-            emit(UserTranscript(at=at, message_id=f"heard_{self.count}", turn_id=turn, text="so", ended_at=at))
-            self.respond(turn, emit)
-        elif isinstance(command, SendText):
-            self.respond(command.turn_id, emit)
-        elif isinstance(command, CancelResponse) and command.response_id:
-            emit(ResponseEnded(at=at, response_id=command.response_id, status=ResponseStatus.CANCELLED))
-
-    def respond(self, turn: str, emit: Callable[[Signal], None]) -> None:
-        at, response = self.clock.now(), f"resp_{self.count}"
-        emit(ResponseStarted(at=at, response_id=response, message_id=f"msg_{response}", turn_id=turn))
-        emit(ResponseText(at=at, response_id=response, delta="well"))
-        emit(ResponseAudio(at=at, response_id=response, frame=self.answer))
-        emit(ResponseEnded(at=at, response_id=response))
-
-
-@asynccontextmanager
-async def conversation(
-    provider: Any, *, microphone: dict[str, Any] | None = None, speaker: dict[str, Any] | None = None, **options: Any
-) -> AsyncIterator[VoxEngine]:
-    """An engine that listens to the default microphone and plays on the default speaker, at the rate of both."""
-    engine = VoxEngine(
-        provider,
-        audio_input=audio.microphone(**(microphone or {})),
-        audio_output=audio.speaker(**{"sample_rate": RATE, **(speaker or {})}),
-        **options,
-    )
-    async with engine:
-        await engine.start_listening()
-        yield engine
+from voxrx.records.commands import CancelResponse
 
 
 class Seen:
@@ -299,7 +202,7 @@ async def test_an_answer_that_the_microphone_hears_does_not_interrupt_itself(pul
     assert (state.metrics.interruption_count, state.metrics.false_interruption_count) == (0, 0)
 
 
-async def test_an_answer_that_the_microphone_hears_would_interrupt_itself(pulse: PulseServer) -> None:
+async def test_an_answer_that_the_microphone_hears_would_hold_itself(pulse: PulseServer) -> None:
     """So the test above is one."""
     talker = Talker()
     talker.answer = AudioFrame.of(questions(7.0, 16.2), RATE)
@@ -308,7 +211,7 @@ async def test_an_answer_that_the_microphone_hears_would_interrupt_itself(pulse:
     async with conversation(talker, echo="headphones") as engine:
         playing = pulse.play(room(14.0))
         await engine.send_text("tell me a story")
-        await engine.events.wait_for(EventType.TURN_INTERRUPTED, timeout=15)
+        await engine.events.wait_for(EventType.SPEECH_STARTED, timeout=15)
         playing.stop()
 
 
@@ -322,57 +225,63 @@ def questions(begin: float, end: float) -> Sound:
 # --- what can happen to devices ---------------------------------------------------------------------------------
 
 
-async def test_a_sound_server_that_dies_and_comes_back_is_found_again(pulse: PulseServer) -> None:
-    async with conversation(Talker()) as engine:
-        seen = Seen(engine, EventType.DEVICE_STALLED, EventType.DEVICE_RECOVERED)
-        await engine.send_text("hello")
-        await engine.events.wait_for(EventType.TURN_COMPLETED, timeout=10)
-
-        await asyncio.to_thread(pulse.kill)
-        await seen.wait_for(EventType.DEVICE_STALLED, EventType.DEVICE_STALLED)
-        stalled = engine.conversation_state.audio
-        await asyncio.to_thread(pulse.restart)
-        await seen.wait_for(EventType.DEVICE_RECOVERED, EventType.DEVICE_RECOVERED)
-
-        assert stalled.is_stalled
-        assert stalled.is_output_stalled
-        assert {event.data["direction"] for event in seen.events} == {"input", "output"}
-        speech = pulse.play(np.concatenate([room(0.7), voice(0.5), room(0.8)]))
-        await engine.events.wait_for(EventType.SPEECH_ENDED, timeout=10)
-        await engine.events.wait_for(EventType.TURN_COMPLETED, timeout=10)
-        await asyncio.to_thread(speech.wait)
-        assert engine.conversation_state.audio.is_listening
+def talking(run: Run, *, microphone: Any = None, speaker: Any = None, answer_seconds: float = 0.5) -> Program:
+    """Hold a conversation in another process: PortAudio does not always survive what is done to its sound server."""
+    options = json.dumps(microphone or {}), json.dumps(speaker or {}), str(answer_seconds)
+    program = run(sys.executable, "-m", "tests.devices.talking", *options)
+    program.wait_for("LISTENING")
+    return program
 
 
-async def test_a_microphone_that_is_gone_for_good_stops_listening_and_text_still_works(pulse: PulseServer) -> None:
-    fails = {"on_loss": "fail"}
-    async with conversation(Talker(seconds=0.3), microphone=fails, speaker=fails) as engine:
-        seen = Seen(engine, EventType.DEVICE_FAILED, EventType.AUDIO_INPUT_STOPPED, EventType.ERROR_OCCURRED)
+def test_a_sound_server_that_dies_and_comes_back_is_found_again(pulse: PulseServer, run: Run) -> None:
+    program = talking(run)
+    program.say("hello")
+    program.wait_for("TURN_COMPLETED")
 
-        await asyncio.to_thread(pulse.kill)
-        await seen.wait_for(EventType.DEVICE_FAILED, EventType.DEVICE_FAILED)
-        await seen.wait_for(EventType.AUDIO_INPUT_STOPPED)
+    pulse.kill()
+    program.wait_for("DEVICE_STALLED input", "DEVICE_STALLED output")
+    pulse.restart()
+    program.wait_for("DEVICE_RECOVERED input", "DEVICE_RECOVERED output")
 
-        state = engine.conversation_state
-        assert not state.audio.is_listening
-        assert state.audio.is_output_failed
-        assert state.connection.last_error is not None
-        assert "microphone" in state.connection.last_error
-        await engine.send_text("hello")
-        await engine.events.wait_for(EventType.TURN_COMPLETED, timeout=10)
+    speech = pulse.play(np.concatenate([room(0.7), voice(0.5), room(0.8)]))
+    program.wait_for("SPEECH_ENDED")
+    program.wait_for("TURN_COMPLETED", times=2)
+    speech.wait()
+    state = ended(program)
+    assert state["error"] is None
+    assert not state["audio"]["is_output_failed"]
 
 
-async def test_an_answer_goes_on_in_time_when_the_speaker_is_gone_in_its_middle(pulse: PulseServer) -> None:
-    async with conversation(Talker(seconds=2.0), speaker={"on_loss": "fail"}) as engine:
-        seen = Seen(engine, EventType.AUDIO_OUTPUT_STARTED)
-        await engine.send_text("hello")
-        await seen.wait_for(EventType.AUDIO_OUTPUT_STARTED)
+def test_a_microphone_that_is_gone_for_good_stops_listening_and_text_still_works(pulse: PulseServer, run: Run) -> None:
+    program = talking(run, microphone={"on_loss": "fail"}, speaker={"on_loss": "fail"})
 
-        await asyncio.to_thread(pulse.kill)
-        await engine.events.wait_for(EventType.TURN_COMPLETED, timeout=10)
+    pulse.kill()
+    program.wait_for("DEVICE_FAILED input", "DEVICE_FAILED output", "AUDIO_INPUT_STOPPED", "ERROR_OCCURRED")
+    program.say("hello")
+    program.wait_for("TURN_COMPLETED")
 
-        turn = engine.conversation_state.turns[0]
-        assert turn.duration_ms == pytest.approx(2_000, abs=500)
+    state = ended(program)
+    assert not state["audio"]["is_listening"]
+    assert "microphone" in state["error"]
+    assert "speaker" in state["audio"]["output_error"]
+
+
+def test_an_answer_goes_on_in_time_when_the_speaker_is_gone_in_its_middle(pulse: PulseServer, run: Run) -> None:
+    program = talking(run, speaker={"on_loss": "fail"}, answer_seconds=2.0)
+    program.say("hello")
+    program.wait_for("AUDIO_OUTPUT_STARTED")
+
+    pulse.kill()
+    program.wait_for("DEVICE_FAILED output", "TURN_COMPLETED")
+
+    assert ended(program)["turns"] == [pytest.approx(2_000, abs=700)]
+
+
+def ended(program: Program) -> Any:
+    """Let it end; return what it says of its state."""
+    code, output, errors = program.end()
+    assert code == 0, errors
+    return json.loads(output.splitlines()[-1])
 
 
 async def test_a_sound_server_that_hangs_for_a_while_stalls_the_devices(pulse: PulseServer) -> None:
