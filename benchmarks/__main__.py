@@ -10,7 +10,7 @@ import platform
 
 import pyrsistent
 
-from benchmarks import conversation, echo, frame, importing, update, voice_activity
+from benchmarks import conversation, devices, echo, frame, importing, update, voice_activity
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     vectors = "C" if type(pyrsistent.pvector()).__module__ == "pvectorc" else "Python"
     print(f"Python {platform.python_version()}, pyrsistent's vectors in {vectors}")
-    for benchmark in (update, frame, importing, voice_activity, echo, conversation):
+    for benchmark in (update, frame, importing, voice_activity, echo, devices, conversation):
         for row in benchmark.rows(quick=quick):
             limits = f"   must {row.must}, aim {row.aim}" if row.must else ""
             print(f"{row.name:<54} {row.value}{limits}", flush=True)

@@ -154,7 +154,7 @@ def find_device(choice: DeviceChoice, *, output: bool = False, refresh: bool = F
     return found[0]
 
 
-def find_again(device: Device, *, output: bool = False) -> Device:
+def find_again(device: Device, *, output: bool = False, refresh: bool = True) -> Device:
     """Return a device that was there before, by its name, since indices change when devices come and go.
 
     Raises
@@ -164,7 +164,7 @@ def find_again(device: Device, *, output: bool = False) -> Device:
     """
     same = [
         other
-        for other in _fitting(output=output, refresh=True)
+        for other in _fitting(output=output, refresh=refresh)
         if (other.name, other.host_api) == (device.name, device.host_api)
     ]
     if not same:

@@ -38,6 +38,9 @@ OnLoss: TypeAlias = Literal["reopen", "default", "fail"]
 _BUSY_DELAYS_MS = (200.0, 500.0)
 _LONGEST_WAIT_FOR_PREDECESSOR_SECONDS = 3.0
 
+_lost: set[DeviceThread] = set()
+"""Whose device is gone, and is to be reopened."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -178,6 +181,8 @@ class DeviceThread(ABC):
             message = str(error) if isinstance(error, DeviceError) else f"{type(error).__name__}: {error}"
             self._tell(DeviceFailed(at=self._clock.now(), error=message, is_output=self._is_output))
             self._failed(error if isinstance(error, DeviceError) else DeviceError(message))
+        finally:
+            _lost.discard(self)
 
     def _keep_going(self) -> None:
         """Open, watch and reopen the device until the end; raise when it is given up."""
@@ -187,6 +192,8 @@ class DeviceThread(ABC):
             except DeviceError as error:
                 if self.is_ending:
                     return  # nobody wants to know
+                if self._first is not None:
+                    _lost.add(self)
                 self._ending.wait(self._delay_ms_after(error) / 1000.0)
 
     def _run(self) -> None:
@@ -194,6 +201,7 @@ class DeviceThread(ABC):
         device = self._chosen()
         self._heartbeat = heartbeat = Heartbeat()
         stream = self._open(device, heartbeat)
+        _lost.discard(self)
         try:
             self.device, self._latency_ms = device, stream.latency_ms
             if self._first is None and not self.is_ending:
@@ -205,12 +213,28 @@ class DeviceThread(ABC):
             stream.close(after_playing=self._plays_out, timeout=self._settings.longest_close_ms / 1000.0)
 
     def _chosen(self) -> Device:
-        choice = self._settings.device
         if self._first is None:
-            return find_device(choice, output=self._is_output)
-        if choice is None or (self._settings.on_loss == "default" and self._attempts > 1):
-            return find_device(None, output=self._is_output, refresh=True)
-        return find_again(self._first, output=self._is_output)
+            return find_device(self._settings.device, output=self._is_output)
+        device = self._found_again(refresh=True)
+        is_last_attempt = self._attempts >= len(self._settings.reopen_delays_ms)
+        if not is_last_attempt and not all(other._is_listed() for other in _lost - {self}):
+            # Once this one is open PortAudio looks for devices no more, and the other would never be found.
+            raise DeviceError("another device is not back yet")
+        return device
+
+    def _found_again(self, *, refresh: bool) -> Device:
+        goes_to_default = self._settings.on_loss == "default" and self._attempts > 1
+        if self._first is None or self._settings.device is None or goes_to_default:
+            return find_device(None, output=self._is_output, refresh=refresh)
+        return find_again(self._first, output=self._is_output, refresh=refresh)
+
+    def _is_listed(self) -> bool:
+        """Whether PortAudio, as it sees the devices now, has the one that is to be reopened."""
+        try:
+            self._found_again(refresh=False)
+        except DeviceError:
+            return False
+        return True
 
     def _delay_ms_after(self, error: DeviceError) -> float:
         """Return how long to wait before the next attempt; raise if there is to be none."""
