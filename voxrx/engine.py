@@ -742,7 +742,10 @@ class VoxEngine:
             raise ClosedError("the engine was closed")
         if self._runtime.loop_thread.on_thread():
             return action() or _Done()
-        self._wait_for(run(), OPEN_SECONDS)
+        try:
+            self._wait_for(run(), OPEN_SECONDS)
+        except TimeoutError:
+            raise DeviceError(f"the audio input has not opened within {OPEN_SECONDS:g} s") from None
         return _Done()
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:

@@ -99,7 +99,7 @@ class Talker:
 async def conversation(
     provider: Any, *, microphone: dict[str, Any] | None = None, speaker: dict[str, Any] | None = None, **options: Any
 ) -> AsyncIterator[VoxEngine]:
-    """An engine that listens to the default microphone and plays on the default speaker, at the rate of both."""
+    """An engine that listens to the default microphone and plays on the default speaker, both open."""
     engine = VoxEngine(
         provider,
         audio_input=audio.microphone(**(microphone or {})),
@@ -108,6 +108,8 @@ async def conversation(
     )
     async with engine:
         await engine.start_listening()
+        both = engine.states.pipe(rx.operators.first(lambda state: state.audio.output_device is not None))
+        await asyncio.to_thread(both.run)
         yield engine
 
 
