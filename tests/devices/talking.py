@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from reactivex import Observable
 
 from voxrx import AudioFrame, Event, ResponseStatus, SystemClock, VoxEngine, audio
-from voxrx.records.commands import CancelResponse, Command, EndSpeech, SendText
+from voxrx.records.commands import CancelResponse, Command, EndSpeech, SendAudio, SendText
 from voxrx.records.signals import (
     Connected,
     Disconnected,
@@ -55,7 +55,7 @@ def tone(seconds: float) -> Sound:
 
 
 class Talker:
-    """A provider that answers everything with a tone of some length."""
+    """A provider that answers everything with a tone of some length, and remembers what it was asked."""
 
     def __init__(self, *, seconds: float = 1.0) -> None:
         self.answer = AudioFrame.of(tone(seconds), RATE)
@@ -75,6 +75,8 @@ class Talker:
         return rx.create(subscribe)
 
     def handle(self, command: Command, emit: Callable[[Signal], None]) -> None:
+        if isinstance(command, SendAudio):
+            return
         self.commands.append(command)
         at = self.clock.now()
         self.count += 1
