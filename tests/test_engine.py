@@ -273,18 +273,186 @@ async def test_every_sound_interrupts_if_so_wanted(clock: VirtualClock) -> None:
         assert engine.conversation_state.turns[0].status is TurnStatus.INTERRUPTED
 
 
-async def test_an_answer_that_comes_while_somebody_may_be_interrupting_waits(clock: VirtualClock) -> None:
+async def test_an_answer_that_begins_to_sound_while_somebody_speaks_is_held_until_that_is_over(
+    clock: VirtualClock,
+) -> None:
     heard: list[AudioFrame] = []
-    echo, frames = Echo(clock, answer_seconds=0.5), Subject[AudioFrame]()
-    async with VoxEngine(echo, clock=clock, audio_input=frames, audio_output=listener(heard)) as engine:
+    script, frames = Scripted(clock), Subject[AudioFrame]()
+    async with VoxEngine(script, clock=clock, audio_input=frames, audio_output=listener(heard)) as engine:
+        engine.start_listening()
+        script.say(ResponseStarted(at=clock.now(), response_id="r", message_id="m", turn_id="t"))
+        await speak(clock, frames, quiet=1.0, loud=0.15, end=0.0)
+
+        script.say(ResponseAudio(at=clock.now(), response_id="r", frame=tone(0.5)))
+        script.say(ResponseEnded(at=clock.now(), response_id="r"))
+        await speak(clock, frames, quiet=0.2, loud=0.0, end=0.0)
+        assert not heard
+        await speak(clock, frames, quiet=1.0, loud=0.0, end=0.0)
+
+        await clock.elapse(1)
+        assert sum(len(frame) for frame in heard) == RATE // 2
+
+
+async def test_what_was_in_doubt_does_not_cut_the_next_answer(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock, answer_seconds=30), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
         engine.start_listening()
         await engine.send_text("tell me a story")
-        await clock.elapse(0.3)
+        await speak(clock, frames, quiet=1.0, loud=0.15, end=0.0)
 
+        await engine.send_text("another one")
+        await speak(clock, frames, quiet=0.0, loud=0.3, end=0.0)
+
+        assert engine.conversation_state.metrics.interruption_count == 1
+        assert engine.conversation_state.audio.is_playing
+
+
+async def test_a_short_word_while_the_user_interrupts_by_hand_is_heard(clock: VirtualClock) -> None:
+    echo, frames = Echo(clock, answer_seconds=30), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+        await speak(clock, frames, quiet=1.0, loud=0.15, end=0.0)
+
+        await engine.interrupt()
+        await speak(clock, frames, quiet=1.0, loud=0.0, end=0.0)
+
+        assert kinds(echo.commands)[-1] == "EndSpeech"
+
+
+async def test_a_detector_that_raises_stops_listening_and_lets_the_answer_go_on(clock: VirtualClock) -> None:
+    class Broken(audio.BandDetector):
+        broken = False
+
+        def scores(self, samples: Any) -> Any:
+            if self.broken:
+                raise RuntimeError("no such model")
+            return super().scores(samples)
+
+        def rest(self) -> Any:
+            if self.broken:
+                raise RuntimeError("no such model")
+            return super().rest()
+
+    echo, frames = Echo(clock, answer_seconds=3), Subject[AudioFrame]()
+    options: Any = {"detector": Broken}
+    async with VoxEngine(echo, clock=clock, audio_input=frames, voice_activity=options) as engine:
+        engine.start_listening()
+        await engine.send_text("tell me a story")
+        await speak(clock, frames, quiet=1.0, loud=0.15, end=0.0)
+        Broken.broken = True
+
+        await speak(clock, frames, quiet=0.02, loud=0.0, end=0.0)
+        await clock.elapse(4)
+
+        state = engine.conversation_state
+        assert not state.audio.is_listening
+        assert "no such model" in (state.connection.last_error or "")
+        assert [turn.status for turn in state.turns] == [TurnStatus.COMPLETED]
+
+
+async def test_how_long_speech_has_to_last_is_said_in_one_place(clock: VirtualClock) -> None:
+    options: Any = {"sustained_ms": None}
+
+    with pytest.raises(TypeError, match="sustained_ms"):
+        VoxEngine(Echo(clock), clock=clock, voice_activity=options)
+
+
+async def test_a_start_that_nobody_waits_for_any_more_can_be_stopped(clock: VirtualClock) -> None:
+    async with VoxEngine(Scripted(clock)) as engine:
+        microphone = audio.microphone("no such one", clock=engine.clock)
+        engine.switch_input(microphone)
+
+        def start_and_cancel() -> None:
+            waited = asyncio.ensure_future(engine.start_listening())
+            waited.cancel()
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ran(start_and_cancel), engine._loop))
         await engine.stop_listening()
-        await clock.elapse(1)
 
-        assert sum(len(frame) for frame in heard) == RATE // 2
+        assert not engine.conversation_state.audio.is_listening
+        assert microphone.close()
+
+
+async def test_stopping_in_reaction_to_the_start_leaves_the_source(clock: VirtualClock) -> None:
+    frames = Subject[AudioFrame]()
+    manager = StateManager(clock=clock)
+    async with VoxEngine(Echo(clock), manager=manager, audio_input=frames) as engine:
+        manager.events.of(EventType.AUDIO_INPUT_STARTED).subscribe(lambda event: engine.stop_listening())
+
+        engine.start_listening()
+
+        assert not engine.conversation_state.audio.is_listening
+        assert not frames.observers
+    manager.close()
+
+
+async def test_a_speaker_does_not_go_with_virtual_time(clock: VirtualClock) -> None:
+    with pytest.raises(FieldValueError, match="real time"):
+        VoxEngine(Echo(clock), clock=clock, audio_output=audio.speaker())
+
+
+async def test_frames_and_what_was_played_complete_with_the_engine(clock: VirtualClock) -> None:
+    completed: list[str] = []
+    async with VoxEngine(Echo(clock), clock=clock) as engine:
+        engine.frames.subscribe(on_completed=lambda: completed.append("frames"))
+        engine.played.subscribe(on_completed=lambda: completed.append("played"))
+
+    assert sorted(completed) == ["frames", "played"]
+
+
+async def test_the_echo_is_taken_out_of_what_is_heard_and_knows_what_was_played(clock: VirtualClock) -> None:
+    control = Recording()
+    echo, frames = Echo(clock, answer_seconds=0.1), Subject[AudioFrame]()
+    async with VoxEngine(echo, clock=clock, audio_input=frames, echo=control) as engine:
+        engine.start_listening()
+        engine.state_manager.update_audio(audio_latency_ms=30.0, output_latency_ms=20.0)
+        await engine.stop_listening()
+        engine.start_listening()
+        await engine.send_text("hello")
+        await clock.elapse(0.2)
+        frames.on_next(tone(0.02))
+        await clock.settled()
+
+    assert sum(len(frame) for frame in control.was_played) == RATE // 10
+    assert len(control.was_heard) == 1
+    assert control.latency_ms == 50.0
+
+
+class Recording:
+    """An echo control that does nothing but remember."""
+
+    def __init__(self) -> None:
+        self.latency_ms = 0.0
+        self.was_played: list[AudioFrame] = []
+        self.was_heard: list[AudioFrame] = []
+
+    def played(self, frame: AudioFrame) -> None:
+        self.was_played.append(frame)
+
+    def heard(self, frame: AudioFrame) -> AudioFrame:
+        self.was_heard.append(frame)
+        return frame
+
+
+class Scripted:
+    """A provider that says what the test tells it to."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.say: Callable[[Signal], None] = lambda signal: None
+
+    def __call__(self, commands: Observable[Command]) -> Observable[Signal]:
+        def subscribe(observer: rx.abc.ObserverBase[Signal], _: object = None) -> rx.abc.DisposableBase:
+            self.say = observer.on_next
+            self.say(Connected(at=self.clock.now(), provider="scripted", connection_id="c1"))
+            return commands.subscribe(on_completed=lambda: self.say(Disconnected(at=self.clock.now())))
+
+        return rx.create(subscribe)
+
+
+async def ran(action: Callable[[], None]) -> None:
+    action()
 
 
 async def test_listening_that_stops_in_the_middle_of_a_cough_lets_the_answer_go_on(clock: VirtualClock) -> None:

@@ -201,7 +201,7 @@ def test_voice_activity_is_that_of_the_audio_stage() -> None:
 
 
 def test_options_of_audio_updates_are_those_of_voice_activity() -> None:
-    expected = set(inspect.signature(voxrx.audio.voice_activity).parameters) - {"clock"}
+    expected = set(inspect.signature(voxrx.audio.voice_activity).parameters) - {"clock", "sustained_ms"}
 
     assert set(ops.VoiceActivityOptions.__annotations__) == expected
 

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from datetime import timedelta
@@ -23,7 +24,6 @@ from typing import TYPE_CHECKING, TextIO
 from voxrx.errors import VoxrxError
 
 if TYPE_CHECKING:
-    from voxrx.audio import WavWriter
     from voxrx.display import TimelineCollector
     from voxrx.engine import VoxEngine
     from voxrx.records import ConversationState
@@ -36,6 +36,8 @@ FAILED, USAGE, STOPPED = 1, 2, 130
 
 ECHO_CHOICES, DETECTORS = ("auto", "headphones", "half_duplex", "cancel"), ("bands", "silero")
 """As `voxrx.audio` has them; written out, so that asking for help does not load numpy."""
+
+_WRITING_SECONDS = 5.0
 
 _ANSWERS_HZ = 22_050  # the rate of the local voice; a file without answers needs one, too
 
@@ -227,7 +229,7 @@ def _run_talk(arguments: argparse.Namespace) -> int:
     )
     collector = TimelineCollector(engine)
     files = _talk_files(arguments.output)
-    writers = _writing(engine, files[:2])
+    written = _writing(engine, files[:2])
     problem: object = None
     try:
         with _terminated_as_interrupted():
@@ -238,8 +240,8 @@ def _run_talk(arguments: argparse.Namespace) -> int:
         problem = error
     finally:
         engine.close()
-        for writer in writers:
-            writer.close()
+        for done in written:
+            done.wait(_WRITING_SECONDS)
     state = engine.conversation_state
     if files:
         engine.state_manager.save_to_file(files[2])
@@ -286,15 +288,19 @@ def _talk_files(folder: Path | None) -> tuple[Path, ...]:
     return files
 
 
-def _writing(engine: VoxEngine, paths: Sequence[Path]) -> list[WavWriter]:
-    """Write what is heard and what is played to files, on threads of their own."""
+def _writing(engine: VoxEngine, paths: Sequence[Path]) -> list[threading.Event]:
+    """Write what is heard and what is played to files, on threads of their own; return what is set at the end."""
+    from reactivex import operators as rx
+
     from voxrx import operators as ops
     from voxrx.audio import wav_writer
 
-    writers = [wav_writer(path) for path in paths]
-    for sound, writer in zip((engine.frames, engine.played), writers, strict=False):
-        sound.pipe(ops.hand_off(size=3_000)).subscribe(writer)
-    return writers
+    written: list[threading.Event] = []
+    for sound, path in zip((engine.frames, engine.played), paths, strict=False):
+        done = threading.Event()
+        written.append(done)
+        sound.pipe(ops.hand_off(size=3_000), rx.finally_action(done.set)).subscribe(wav_writer(path))
+    return written
 
 
 @contextlib.contextmanager

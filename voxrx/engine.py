@@ -31,8 +31,8 @@ from reactivex.subject import Subject
 from voxrx import audio, providers
 from voxrx.clock import Clock, SystemClock, VirtualClock
 from voxrx.derived import Events
-from voxrx.errors import ClosedError, DeviceError, FieldTypeError, FieldValueError, ProviderError
-from voxrx.listening import Listening
+from voxrx.errors import ClosedError, DeviceError, EventTimeoutError, FieldTypeError, FieldValueError, ProviderError
+from voxrx.listening import OPEN_SECONDS, Listening
 from voxrx.manager import StateManager
 from voxrx.records import (
     AudioFrame,
@@ -60,6 +60,8 @@ from voxrx.records.signals import (
     ErrorReported,
     InputLevel,
     ListeningStarted,
+    ListeningStopped,
+    OutputClosed,
     OutputLevel,
     OutputOpened,
     PlaybackEnded,
@@ -93,7 +95,7 @@ AudioOutput = abc.ObserverBase[AudioFrame] | str | os.PathLike[str]
 
 CONNECT_SECONDS = 10.0
 DISCONNECT_SECONDS = 5.0
-OPEN_SECONDS = 15.0
+ANSWER_SECONDS = OPEN_SECONDS + 5.0
 
 
 class VoxEngine:
@@ -161,9 +163,9 @@ class VoxEngine:
             raise FieldValueError("clock: the manager has another clock; give both the same, or only one of them")
         self._echo_is_chosen = echo != "auto"
         self._echo = audio.echo_control(echo, clock=self._clock) if self._echo_is_chosen else None
-        options: VoiceActivityOptions = {"sustained_ms": _checked_interruption(interruption_ms)}
-        options.update(voice_activity or {})
-        find_speech = audio.voice_activity(clock=self._clock, **options)
+        find_speech = audio.voice_activity(
+            clock=self._clock, sustained_ms=_checked_interruption(interruption_ms), **(voice_activity or {})
+        )
         self._runtime = Runtime()
         self._loop = self._runtime.loop
         self._scheduler = self._clock.scheduler_on(self._loop)
@@ -188,9 +190,9 @@ class VoxEngine:
             voice_activity=find_speech,
             report=self._manager.report,
         )
-        self._made: list[audio.Microphone | audio.Speaker] = []
+        self._made: audio.Microphone | None = None
         self._output = SerialDisposable()
-        self._player = self._player_for(_output(audio_output))
+        self._player = self._player_for(_output(audio_output, self._clock))
         self._connection = SerialDisposable()
         self._quiet_since = self._clock.now()
         self._stirred = asyncio.Event()
@@ -215,7 +217,6 @@ class VoxEngine:
         """Return what plays answers to ``output``, wired; what played before is left."""
         if output is None and not isinstance(self._clock, VirtualClock):
             output = audio.speaker(clock=self._clock)
-            self._made.append(output)
         how: _PlaybackOptions = {
             "clock": self._clock,
             "scheduler": self._scheduler,
@@ -224,7 +225,9 @@ class VoxEngine:
         played = Observer(self._has_played)
         if isinstance(output, audio.Speaker):
             player: audio.Playback = audio.SpeakerPlayer(output, played, **how)
-            of_device = output.signals.subscribe(lambda signal: self._here(lambda: self._signals.on_next(signal)))
+            of_device = output.signals.subscribe(
+                lambda signal: self._here(lambda: self._signals.on_next(signal) if self._player is player else None)
+            )
             wiring = CompositeDisposable(player.signals.subscribe(self._signals.on_next), of_device)
         else:
             player = audio.Player(played, **how)
@@ -307,6 +310,8 @@ class VoxEngine:
             DeviceError: If there is no microphone, or it cannot be opened.
             ProviderError: If the engine is not connected.
         """
+        if self._input is None or isinstance(self._input, audio.Microphone):
+            self._make_echo_control()  # on this thread, since loading the canceller takes a moment
         return self._now(self._start_listening)
 
     def stop_listening(self) -> Awaitable[None]:
@@ -342,8 +347,9 @@ class VoxEngine:
 
         Raises:
             FieldTypeError: If it is no output.
+            FieldValueError: If it does not go with the clock.
         """
-        output = _output(audio_output)
+        output = _output(audio_output, self._clock)
         return self._now(lambda: self._switch_output(output))
 
     async def send_text(self, text: str) -> None:
@@ -414,8 +420,8 @@ class VoxEngine:
 
     def _close_devices(self, timeout: float) -> None:
         """Wait until the devices are free again, for whoever wants them next."""
-        for device in self._made:
-            device.close(timeout)
+        if self._made is not None:
+            self._made.close(timeout)
         if isinstance(self._input, audio.Microphone):
             self._input.wait_closed(timeout)
         if isinstance(self._player, audio.SpeakerPlayer):
@@ -514,9 +520,8 @@ class VoxEngine:
                 "there is no audio input: a microphone lives in real time, and this conversation does not; give "
                 "VoxEngine(audio_input=...) a sound file or an observable of frames, or converse in text (send_text)"
             )
-        source = audio.microphone(clock=self._clock)
-        self._made.append(source)
-        return source
+        self._made = self._made or audio.microphone(clock=self._clock)
+        return self._made
 
     def _switch_input(self, source: Observable[AudioFrame] | None) -> asyncio.Future[None] | None:
         was_listening = self._listening.is_on
@@ -526,9 +531,12 @@ class VoxEngine:
 
     def _switch_output(self, output: abc.ObserverBase[AudioFrame] | None) -> None:
         before = self._player
+        rest = before.release()
         self._player = self._player_for(output)
-        before.hand_over(self._player)
         before.close()
+        if isinstance(before, audio.SpeakerPlayer):
+            self._signals.on_next(OutputClosed(at=self._clock.now()))
+        self._player.take_over(rest)
         if self._listening.is_on and isinstance(self._player, audio.SpeakerPlayer):
             self._player.speaker.open()
         self._prepare_echo()
@@ -542,12 +550,16 @@ class VoxEngine:
         """Where both a microphone and a speaker are devices, the one may hear the other; how late, they tell."""
         on_devices = isinstance(self._input, audio.Microphone) and isinstance(self._player, audio.SpeakerPlayer)
         devices = self._manager.state.audio
-        if self._echo is None and on_devices:
-            self._echo = audio.echo_control("auto", clock=self._clock)
+        if on_devices:
+            self._make_echo_control()
         if self._echo is not None:
             self._echo.latency_ms = devices.audio_latency_ms + devices.output_latency_ms
         is_wanted = (on_devices or self._echo_is_chosen) and not devices.is_output_failed
         self._listening.echo = self._echo if is_wanted else None
+
+    def _make_echo_control(self) -> None:
+        if self._echo is None and isinstance(self._player, audio.SpeakerPlayer):
+            self._echo = audio.echo_control("auto", clock=self._clock)
 
     async def _send_text(self, text: str) -> None:
         if self._commands is None:
@@ -559,6 +571,7 @@ class VoxEngine:
 
     def _interrupt(self) -> None:
         """Stop the answer, at the player and at the provider."""
+        self._in_doubt = False
         cut = self._player.flush()
         if cut is not None:
             self._command(CancelResponse(response_id=cut[0], played_ms=cut[1]))
@@ -572,20 +585,20 @@ class VoxEngine:
             ended = PlaybackEnded(at=self._clock.now(), response_id=response.id, played_ms=0.0, interrupted=True)
             self._signals.on_next(ended)
 
-    def _begin_interruption(self) -> None:
+    def _hold_answer(self) -> None:
         """Hold an answer that somebody speaks over, until it is known whether that is meant as an interruption."""
-        response = self._manager.state.response
-        is_generated = response is not None and response.status is ResponseStatus.IN_PROGRESS
-        if is_generated or self._player.playing is not None:
+        if self._manager.state.status is ConversationStatus.RESPONDING or self._player.playing is not None:
             self._in_doubt = True
             self._player.pause()
 
-    def _end_interruption(self, *, is_one: bool) -> None:
-        if self._in_doubt:
-            self._in_doubt = False
-            if is_one:
-                self._interrupt()
-            self._player.resume()
+    def _let_answer_go_on(self) -> bool:
+        """Go on with an answer that was held: it was no interruption, and no speech. Return whether there was one."""
+        if not self._in_doubt:
+            return False
+        self._in_doubt = False
+        self._command(CancelSpeech())
+        self._player.resume()
+        return True
 
     def _record(self, signal: Signal) -> None:
         """Make an update of a signal; one that is refused is reported, and the next may be good again."""
@@ -606,16 +619,16 @@ class VoxEngine:
             self._stir()
         match signal:
             case SpeechStarted(sample=int(sample)):
-                self._begin_interruption()
+                self._hold_answer()
                 self._command(BeginSpeech(sample=sample))
             case SpeechSustained():
-                self._end_interruption(is_one=True)
-            case SpeechEnded(sample=int(sample), end_at=end_at):
                 if self._in_doubt:
-                    self._command(CancelSpeech())
-                    self._end_interruption(is_one=False)
-                else:
+                    self._interrupt()
+            case SpeechEnded(sample=int(sample), end_at=end_at):
+                if not self._let_answer_go_on():
                     self._command(EndSpeech(sample=sample, end_at=end_at))
+            case ListeningStopped():  # a detector that failed has told no end
+                self._let_answer_go_on()
             case ListeningStarted() | OutputOpened() | DeviceRecovered() | DeviceFailed():
                 self._prepare_echo()
             case ResponseAudio(response_id=response_id, frame=frame):
@@ -697,6 +710,7 @@ class VoxEngine:
         self._player.close()
         self._output.dispose()  # completes the output
         self._played.on_completed()
+        self._frames.on_completed()
         self._wiring.dispose()
 
     # --- between threads ----------------------------------------------------------------------------------------
@@ -741,11 +755,12 @@ class VoxEngine:
         if self._closing:
             raise ClosedError("the engine was closed")
         if self._runtime.loop_thread.on_thread():
-            return action() or _Done()
+            pending = action()
+            return _Done() if pending is None else asyncio.shield(pending)
         try:
-            self._wait_for(run(), OPEN_SECONDS)
+            self._wait_for(run(), ANSWER_SECONDS)
         except TimeoutError:
-            raise DeviceError(f"the audio input has not opened within {OPEN_SECONDS:g} s") from None
+            raise EventTimeoutError(f"the engine has not answered within {ANSWER_SECONDS:g} s") from None
         return _Done()
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
@@ -801,11 +816,13 @@ def _input(source: AudioInput | None) -> Observable[AudioFrame] | None:
     return source
 
 
-def _output(output: AudioOutput | None) -> abc.ObserverBase[AudioFrame] | None:
+def _output(output: AudioOutput | None, clock: Clock) -> abc.ObserverBase[AudioFrame] | None:
     if isinstance(output, str | os.PathLike):
         return audio.wav_writer(output)
     if output is not None and not isinstance(cast(object, output), abc.ObserverBase):
         raise FieldTypeError(f"audio_output: expected a path or an observer of frames, got {output!r:.100}")
+    if isinstance(output, audio.Speaker) and isinstance(clock, VirtualClock):
+        raise FieldValueError("audio_output: a speaker lives in real time, and needs a SystemClock")
     return output
 
 

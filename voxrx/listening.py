@@ -25,6 +25,8 @@ from voxrx.records.signals import ErrorReported, InputMuted, ListeningStarted, L
 
 __all__ = ("Listening",)
 
+OPEN_SECONDS = 15.0
+
 _FRAMES_BEHIND = 50  # so many may wait for the engine's thread, before the microphone's own buffer fills
 
 
@@ -85,10 +87,13 @@ class Listening:
         if isinstance(source, audio.AudioFile):
             source = source.paced(self._scheduler)
         self._signal(ListeningStarted(at=self._clock.now()))
-        self._source.disposable = source.subscribe(
-            lambda frame: self._here(lambda: self._hear(heard, frame)),
-            lambda error: self._here(lambda: self._fail(error) if self._heard is heard else None),
-            lambda: self._here(lambda: self.stop() if self._heard is heard else None),
+        self._subscribe(
+            heard,
+            lambda: source.subscribe(
+                lambda frame: self._here(lambda: self._hear(heard, frame)),
+                lambda error: self._here(lambda: self._fail(error) if self._heard is heard else None),
+                lambda: self._here(lambda: self.stop() if self._heard is heard else None),
+            ),
         )
         return None
 
@@ -97,11 +102,14 @@ class Listening:
         heard, self._heard = self._heard, None
         if heard is None:
             return
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.set_exception(error or DeviceError("listening was stopped before the microphone was open"))
         self._source.disposable = CompositeDisposable()
-        heard.on_completed()  # speech that goes on ends here
+        opening, self._opening = self._opening, None
+        if opening is not None and not opening.done():
+            opening.set_exception(error or DeviceError("listening was stopped before the microphone was open"))
+        try:
+            heard.on_completed()  # speech that goes on ends here
+        except Exception as raised:
+            self._report("the audio input", raised)
         self._signal(ListeningStopped(at=self._clock.now()))
 
     def mute(self, is_muted: bool) -> None:
@@ -119,14 +127,32 @@ class Listening:
         self._opening = opening = asyncio.get_running_loop().create_future()
         opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # it need not be awaited
         behind = hand_off(self._scheduler, size=_FRAMES_BEHIND, overflow="block", timeout=threading.TIMEOUT_MAX)
-        self._source.disposable = CompositeDisposable(
-            source.signals.subscribe(lambda signal: self._here(lambda: self._device_said(heard, signal))),
-            source.pipe(behind).subscribe(
-                lambda frame: self._hear(heard, frame),
-                lambda error: self._fail(error) if self._heard is heard else None,
+
+        def give_up(_: abc.SchedulerBase, __: object = None) -> None:
+            if self._heard is heard and self._opening is not None:
+                self._fail(DeviceError(f"the microphone has not opened within {OPEN_SECONDS:g} s"))
+
+        self._subscribe(
+            heard,
+            lambda: CompositeDisposable(
+                self._scheduler.schedule_relative(OPEN_SECONDS, give_up),
+                source.signals.subscribe(lambda signal: self._here(lambda: self._device_said(heard, signal))),
+                source.pipe(behind).subscribe(
+                    lambda frame: self._hear(heard, frame),
+                    lambda error: self._fail(error) if self._heard is heard else None,
+                ),
             ),
         )
         return opening
+
+    def _subscribe(self, heard: Subject[AudioFrame], subscribed: Callable[[], abc.DisposableBase]) -> None:
+        """Subscribe to the source, unless whoever is told of it has stopped listening at once."""
+        if self._heard is heard:
+            subscription = subscribed()
+            if self._heard is heard:
+                self._source.disposable = subscription
+            else:
+                subscription.dispose()
 
     def _device_said(self, heard: Subject[AudioFrame], signal: Signal) -> None:
         if self._heard is not heard:
@@ -134,7 +160,8 @@ class Listening:
         self._signal(signal)
         if isinstance(signal, ListeningStarted) and self._opening is not None:
             opening, self._opening = self._opening, None
-            opening.set_result(None)
+            if not opening.done():  # who waited may have given up
+                opening.set_result(None)
 
     def _hear(self, heard: Subject[AudioFrame], frame: AudioFrame) -> None:
         """Hand a frame on, without what is not to be heard."""

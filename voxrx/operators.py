@@ -90,7 +90,6 @@ class VoiceActivityOptions(TypedDict, total=False):
     level_every_ms: float
     threshold: float
     release: float
-    sustained_ms: float | None
 
 
 def audio_updates(

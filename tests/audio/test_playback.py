@@ -667,7 +667,7 @@ def test_another_player_goes_on_with_the_next_block(at: float) -> None:
     room.clock.advance(at)
     other, output = other_player(room)
 
-    room.player.hand_over(other)
+    other.take_over(room.player.release())
     room.clock.advance(1.0)
 
     assert np.array_equal(joined(room.output.sound, output.sound), sound)
@@ -686,7 +686,7 @@ def test_who_handed_over_has_nothing_left_and_plays_what_comes_anew() -> None:
     room.player.pause()
     other, _ = other_player(room)
 
-    room.player.hand_over(other)
+    other.take_over(room.player.release())
     left = room.player.playing, room.player.queued_ms, room.player.flush()
     room.player.play("b", ms(20))
     room.player.finish("b")
@@ -704,7 +704,7 @@ def test_what_is_held_stays_held_when_it_is_handed_over() -> None:
     room.player.pause()
     other, output = other_player(room)
 
-    room.player.hand_over(other)
+    other.take_over(room.player.release())
     room.clock.advance(1.0)
     before = len(output.blocks)
     other.resume()
@@ -726,7 +726,7 @@ def test_late_sound_of_what_was_cut_is_dropped_by_the_other_player_too() -> None
     room.player.flush()
     other, output = other_player(room)
 
-    room.player.hand_over(other)
+    other.take_over(room.player.release())
     other.play("a", ms(200))
     room.clock.advance(1.0)
 
@@ -740,7 +740,7 @@ def test_more_sound_of_an_answer_that_was_handed_over_goes_behind_it() -> None:
     room.clock.advance(0.2)
     other, output = other_player(room)
 
-    room.player.hand_over(other)
+    other.take_over(room.player.release())
     other.play("a", AudioFrame(sound[1_600:], 16_000))
     other.finish("a")
     room.clock.advance(1.0)

@@ -491,7 +491,7 @@ def test_another_speaker_goes_on_with_the_answer(stage: Stage, held: bool) -> No
     before, stage.player = stage.player, stage.on(device)
     if not held:
         device.pause()  # both play on the same device here: what the first leaves behind has to come out before
-    before.hand_over(stage.player)
+    stage.player.take_over(before.release())
     before.close()
     position = round(stage.player.played_ms * 16)
     stage.take_until(lambda: [thread.name for thread in threading.enumerate()].count("voxrx-speaker") == 1)
@@ -521,7 +521,7 @@ def test_a_player_by_the_clock_goes_on_with_the_answer(stage: Stage) -> None:
     other = Player(output, clock=stage.clock, scheduler=stage.clock.scheduler)
     other.signals.subscribe(stage.signals.append)
 
-    stage.player.hand_over(other)
+    other.take_over(stage.player.release())
     position = round(other.played_ms * 16)
     stage.clock.advance(5.0)
 

@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 
@@ -27,13 +28,24 @@ from voxrx.records.signals import (
     Signal,
 )
 
-__all__ = ("Playback", "Player")
+__all__ = ("Playback", "Player", "Rest")
 
 _REPORT_EVERY_MS = 100.0
 _STALL = timedelta(milliseconds=500)
 _REMEMBERED_CUTS = 256
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is left of answers when they are to be played by another one."""
+
+    answers: deque[Answer]
+    playing: Answer | None
+    is_paused: bool
+    cut: tuple[str, ...]
+    handed: int
 
 
 class Playback(ABC):
@@ -158,10 +170,11 @@ class Playback(ABC):
         if self._paused or self._closed:
             return
         self._paused = True
+        playing = self._playing
         self._hold()
-        if self._playing is not None:
-            played_ms = self._played_ms_of(self._playing)
-            self._emit(PlaybackPaused(at=self._clock.now(), response_id=self._playing.response_id, played_ms=played_ms))
+        if playing is not None and self._playing is playing:
+            played_ms = self._played_ms_of(playing)
+            self._emit(PlaybackPaused(at=self._clock.now(), response_id=playing.response_id, played_ms=played_ms))
 
     def resume(self) -> None:
         """Go on with what `pause` has held. Without one it does nothing."""
@@ -172,16 +185,22 @@ class Playback(ABC):
             self._emit(PlaybackResumed(at=self._clock.now(), response_id=self._playing.response_id))
         self._go_on()
 
-    def hand_over(self, other: Playback) -> None:
-        """Let another one go on with what is playing and queued, without a signal. This one then has nothing left."""
-        other._answers, other._playing, other._paused = self._left_over(), self._playing, self._paused
-        other._cut.extend(self._cut)
-        self._answers, self._playing = deque(), None
-        self._paused = False
+    def release(self) -> Rest:
+        """Stop, and return what another one can go on with. What was played until now is told before this returns."""
+        answers = self._left_over()
+        rest = Rest(answers, self._playing, self._paused, tuple(self._cut), self._handed)
+        self._answers, self._playing, self._paused = deque(), None, False
         self._stop()
-        if other._paused:
-            other._hold()
-        other._wake()
+        return rest
+
+    def take_over(self, rest: Rest) -> None:
+        """Go on with what another one has released, without saying that it starts or is held."""
+        self._answers, self._playing, self._paused = rest.answers, rest.playing, rest.is_paused
+        self._cut.extend(rest.cut)
+        self._handed = rest.handed
+        if self._paused:
+            self._hold()
+        self._wake()
 
     def close(self) -> None:
         """Flush, complete output and signals, and ignore all that comes later. May be called twice."""
@@ -241,14 +260,20 @@ class Playback(ABC):
 
     def _started(self, answer: Answer) -> None:
         self._playing = answer
-        self._emit(PlaybackStarted(at=self._clock.now(), response_id=answer.response_id))
+        at = self._clock.now()
+        signals: list[Signal] = [PlaybackStarted(at=at, response_id=answer.response_id)]
+        if self._paused:  # a device may have begun just before
+            signals.append(PlaybackPaused(at=at, response_id=answer.response_id, played_ms=answer.played_ms))
+        self._emit(*signals)
 
     def _progressed(self, answer: Answer, *, is_last: bool) -> None:
         """Say that a block was played, which is accounted for, and the end of its answer with the last one."""
         at = self._clock.now()
         signals: list[Signal] = []
         if answer.unreported_ms >= _REPORT_EVERY_MS - 1e-6:
-            signals.append(OutputLevel(at=at, level_db=answer.taken_level_db()))
+            level_db = answer.taken_level_db()
+            if not self._paused:
+                signals.append(OutputLevel(at=at, level_db=level_db))
             signals.append(PlaybackProgressed(at=at, response_id=answer.response_id, played_ms=answer.played_ms))
         if is_last:
             signals.append(self._ended(answer, at))

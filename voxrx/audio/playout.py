@@ -277,11 +277,14 @@ class Speaker(abc.ObserverBase[AudioFrame]):
         self.on_completed()
 
     def on_completed(self) -> None:
-        """Play what there is, and close; does not wait for it."""
+        """Play what there is, also what `pause` has held, and close; does not wait for it."""
         self.settle()
-        self._closed = True
-        if self._thread is not None:
-            self._thread.end_when_drained()
+        self.resume()
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is not None:
+            thread.end_when_drained()
 
     def close(self, timeout: float = 5.0) -> bool:
         """Flush, and close the device.

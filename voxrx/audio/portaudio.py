@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from voxrx.errors import DeviceError
 
-__all__ = ("Stream", "calls", "described", "portaudio", "refreshed")
+__all__ = ("Stream", "calls", "described", "is_busy", "portaudio", "refreshed")
 
 _LONGEST_TURN_SECONDS = 10.0
 _LONGEST_CLOSE_SECONDS = 2.0

@@ -13,6 +13,7 @@ from voxrx.audio.answers import Answer
 from voxrx.audio.playback import Playback
 from voxrx.audio.playout import Speaker
 from voxrx.clock import Clock
+from voxrx.errors import AudioFormatError
 from voxrx.records.frame import AudioFrame
 
 __all__ = ("SpeakerPlayer",)
@@ -20,6 +21,7 @@ __all__ = ("SpeakerPlayer",)
 _TICK = timedelta(milliseconds=10)
 _BLOCK_MS = 20.0
 _LEAD_MS = 200.0
+_LEAST_BUFFER_MS = 100.0
 
 
 @dataclass(slots=True)
@@ -45,6 +47,11 @@ class SpeakerPlayer(Playback):
         It is this player's alone, and closed with it.
     output, clock, scheduler, on_error
         See `Playback`.
+
+    Raises
+    ------
+    AudioFormatError
+        If less than 100 ms fit into the speaker: handing over a block could block.
     """
 
     def __init__(
@@ -58,7 +65,11 @@ class SpeakerPlayer(Playback):
     ) -> None:
         super().__init__(output, clock=clock, scheduler=scheduler, on_error=on_error)
         self._speaker = speaker
-        self._lead_ms = min(_LEAD_MS, speaker.buffer_ms / 2)
+        if speaker.buffer_ms < _LEAST_BUFFER_MS:
+            raise AudioFormatError(
+                f"speaker: for answers its buffer_ms has to be at least {_LEAST_BUFFER_MS:g}, got {speaker.buffer_ms:g}"
+            )
+        self._lead_ms = min(_LEAD_MS, speaker.buffer_ms - _LEAST_BUFFER_MS / 2)
         self._in_speaker: deque[_Handed] = deque()
         self._position = 0
         self._ticking = False
@@ -95,6 +106,7 @@ class SpeakerPlayer(Playback):
 
     def _hold(self) -> None:
         self._speaker.pause()
+        self._follow(self._speaker.position)
 
     def _go_on(self) -> None:
         self._speaker.resume()

@@ -184,7 +184,8 @@ def _device_recovered(before: AudioState, after: AudioState) -> Found:
     was_closed = before.is_listening and not after.is_listening
     if (before.is_stalled or before.is_silent) and not in_trouble and not was_closed:
         yield _microphone(after)
-    if before.is_output_stalled and not after.is_output_stalled and not after.is_output_failed:
+    is_closed = after.output_device is None and before.output_device is not None
+    if before.is_output_stalled and not after.is_output_stalled and not after.is_output_failed and not is_closed:
         yield _speaker(after)
 
 

@@ -26,6 +26,7 @@ __all__ = (
     "InputSilent",
     "ListeningStarted",
     "ListeningStopped",
+    "OutputClosed",
     "OutputLevel",
     "OutputOpened",
     "OutputUnderflowed",
@@ -252,6 +253,11 @@ class OutputOpened(Signal):
     device_id: int | None = None
     device: str | None = None
     latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputClosed(Signal):
+    """The speaker is not used any more: answers are played on something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ __all__ = (
     "input_silent",
     "listening_started",
     "listening_stopped",
+    "output_closed",
     "output_level_measured",
     "output_opened",
     "output_underflowed",
@@ -59,8 +60,14 @@ def listening_started(
 @update
 def listening_stopped(state: ConversationState, at: datetime, /) -> ConversationState:
     """The input was closed, or has ended."""
-    audio = state.audio.evolve(
-        is_listening=False, is_stalled=False, is_silent=False, vad_active=False, input_volume_db=SILENCE_DB
+    audio = state.audio
+    audio = audio.evolve(
+        is_listening=False,
+        is_stalled=False,
+        is_silent=False,
+        input_error=audio.input_error if audio.is_failed else None,
+        vad_active=False,
+        input_volume_db=SILENCE_DB,
     )
     state = state.evolve(audio=audio)
     if state.status is ConversationStatus.LISTENING:
@@ -144,6 +151,21 @@ def output_opened(
             output_device_id=device_id,
             output_device=device,
             output_latency_ms=audio.output_latency_ms if latency_ms is None else latency_ms,
+        )
+    }
+
+
+@update
+def output_closed(state: ConversationState, at: datetime, /) -> dict[str, Any]:
+    """The speaker is not used any more."""
+    return {
+        "audio": state.audio.evolve(
+            is_output_stalled=False,
+            is_output_failed=False,
+            output_error=None,
+            output_device_id=None,
+            output_device=None,
+            output_latency_ms=0.0,
         )
     }
 

@@ -62,6 +62,7 @@ _UPDATES: dict[type[s.Signal], Callable[[Any], BoundUpdate]] = {
     s.OutputOpened: lambda signal: audio.output_opened(
         device_id=signal.device_id, device=signal.device, latency_ms=signal.latency_ms
     ),
+    s.OutputClosed: lambda signal: audio.output_closed(),
     s.OutputUnderflowed: lambda signal: audio.output_underflowed(),
     s.DeviceStalled: lambda signal: audio.device_stalled(error=signal.error, is_output=signal.is_output),
     s.DeviceRecovered: lambda signal: audio.device_recovered(
