@@ -533,15 +533,15 @@ def test_a_microphone_that_is_in_use_is_tried_three_times(
     """ALSA makes no device that opens once only, so sounddevice is told to refuse."""
     import sounddevice
 
-    opened, tried = sounddevice.InputStream, []
+    opened, tried = sounddevice.RawInputStream, []
 
     def refuse(**options: Any) -> Any:
         tried.append(options)
         if len(tried) <= refusals:
-            raise sounddevice.PortAudioError("Error opening InputStream", -9985)
+            raise sounddevice.PortAudioError("Error opening RawInputStream", -9985)
         return opened(**options)
 
-    monkeypatch.setattr(sounddevice, "InputStream", refuse)
+    monkeypatch.setattr(sounddevice, "RawInputStream", refuse)
     listener = Listener()
     source, said = mics.open()
     source.subscribe(listener)

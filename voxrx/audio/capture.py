@@ -260,15 +260,15 @@ class _Capture(DeviceThread):
         self._ring = ring = CaptureRing(max(2 * self._block, samples_in(self._owner.buffer_ms, rate)), channels)
         beat = heartbeat.beat
 
-        def callback(samples: NDArray[np.int16], count: int, time: Any, status: Any) -> None:
-            ring.write(samples)
+        def callback(data: Any, count: int, time: Any, status: Any) -> None:
+            ring.write(np.frombuffer(data, np.int16).reshape(count, channels))
             if status.input_overflow:
                 self._overflowed = True
             beat.set()
 
         return Stream(
             f"microphone {device.name!r} at {rate} Hz",
-            "InputStream",
+            "RawInputStream",
             heartbeat.end,
             device=device.index,
             samplerate=rate,

@@ -410,7 +410,8 @@ class _Playout(DeviceThread):
         line.begin_again()
         fill, beat = line.fill, heartbeat.beat
 
-        def callback(out: NDArray[np.int16], count: int, time: Any, status: Any) -> None:
+        def callback(data: Any, count: int, time: Any, status: Any) -> None:
+            out = np.frombuffer(data, np.int16).reshape(count, channels)
             if self._heartbeat is not heartbeat:  # a stream that hung, and has come back
                 out[:] = 0
                 return
@@ -420,7 +421,7 @@ class _Playout(DeviceThread):
 
         return Stream(
             f"speaker {device.name!r} at {rate} Hz",
-            "OutputStream",
+            "RawOutputStream",
             heartbeat.end,
             device=device.index,
             samplerate=rate,

@@ -135,7 +135,7 @@ class Stream:
     """
 
     def __init__(
-        self, purpose: str, kind: Literal["InputStream", "OutputStream"], gone: Callable[[], None], **options: Any
+        self, purpose: str, kind: Literal["RawInputStream", "RawOutputStream"], gone: Callable[[], None], **options: Any
     ) -> None:
         self._gone = gone
         self._plays_out = False
