@@ -127,9 +127,9 @@ class Microphone(Observable[AudioFrame]):
     def signals(self) -> Observable[Signal]:
         """What there is to say about the device; hot, never completes; on ``voxrx-microphone``.
 
-        `ListeningStarted` when it was opened, and to who subscribes while it is open, at once; `InputDropped` when
-        sound was lost, at most once for each time that observers took what was there; `InputSilent`; `DeviceStalled`,
-        `DeviceRecovered`, `DeviceFailed`.
+        `ListeningStarted` when it was opened, and to who subscribes while it is open, at once (at that very moment
+        twice); `InputDropped` when sound was lost, at most once for each time that observers took what was there;
+        `InputSilent`; `DeviceStalled`, `DeviceRecovered`, `DeviceFailed`.
         """
 
         def subscribe(

@@ -105,7 +105,7 @@ class HalfDuplex:
         if self._ends is None:
             return frame
         if self._clock.now() < self._ends + timedelta(milliseconds=self._tail_ms + self.latency_ms):
-            return AudioFrame(_silence(len(frame)), frame.sample_rate, frame.index)
+            return frame.silenced()
         self._ends = None
         return frame
 

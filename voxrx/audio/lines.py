@@ -216,13 +216,13 @@ class DeviceLine(Line):
 class SilentLine(Line):
     """In the place of a device: what it is given counts as played in the time that it would take."""
 
-    def __init__(self, before: DeviceLine, capacity: int, clock: Clock) -> None:
-        self.sample_rate = before.sample_rate
-        self._written = self.settled = before.written
+    def __init__(self, sample_rate: int, *, capacity: int, clock: Clock, before: DeviceLine | None = None) -> None:
+        self.sample_rate = sample_rate
+        self._written = self.settled = 0 if before is None else before.written
         self._capacity = capacity
         self._clock = clock
-        self._read = max(before.read, before.cut)
-        self._dropped = self._read - before.played
+        self._read = 0 if before is None else max(before.read, before.cut)
+        self._dropped = 0 if before is None else self._read - before.played
         self._since: float | None = clock.monotonic()  # when `_read` was right; None: it stands still
         self._lock = threading.Lock()
 

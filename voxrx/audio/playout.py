@@ -353,10 +353,10 @@ class Speaker(abc.ObserverBase[AudioFrame]):
     def failed(self, error: DeviceError) -> None:
         """Go on without a device: what waits, and what comes, is played to nobody."""
         with self._lock:
-            line = self._line
-            if not isinstance(line, DeviceLine):
-                line = DeviceLine(self._wanted_rate or 48_000, capacity=0, start=0, block=0, clock=self._clock)
-            self._line = SilentLine(line, samples_in(self.buffer_ms, line.sample_rate), self._clock)
+            before = self._line if isinstance(self._line, DeviceLine) else None
+            rate = self._wanted_rate or 48_000 if before is None else before.sample_rate
+            capacity = samples_in(self.buffer_ms, rate)
+            self._line = SilentLine(rate, capacity=capacity, clock=self._clock, before=before)
             if self._paused:
                 self._line.pause()
         self._ready.set()
