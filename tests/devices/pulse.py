@@ -18,6 +18,8 @@ from tests.devices.alsa import PATIENCE, AlsaDevices, Samples, converted
 
 Int16 = NDArray[np.int16]
 
+FORGOTTEN_SECONDS = 60  # without a client: when the tests were killed
+
 
 class PulseServer(AlsaDevices):
     """A microphone into which the test plays, and a speaker that it records; both keep real time.
@@ -134,7 +136,14 @@ class PulseServer(AlsaDevices):
         )
         self._server = subprocess.Popen(
             [
-                *("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--high-priority=yes", "--realtime=yes"),
+                *(
+                    "pulseaudio",
+                    "-n",
+                    "--daemonize=no",
+                    f"--exit-idle-time={FORGOTTEN_SECONDS}",
+                    "--high-priority=yes",
+                    "--realtime=yes",
+                ),
                 f"--log-target=file:{folder}/log",
                 *(f"--load={module}" for module in modules),
             ],
