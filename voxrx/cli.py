@@ -26,7 +26,7 @@ from voxrx.errors import VoxrxError
 if TYPE_CHECKING:
     from voxrx.display import TimelineCollector
     from voxrx.engine import VoxEngine
-    from voxrx.records import ConversationState
+    from voxrx.records import ConversationState, Event
 
 __all__ = ("COMMANDS", "main")
 
@@ -251,7 +251,7 @@ def _run_talk(arguments: argparse.Namespace) -> int:
     problem = problem or _errors(state)
     if problem:
         _complain(problem)
-    return FAILED if problem else 0
+    return FAILED if problem or state.audio.is_output_failed else 0
 
 
 async def _talk_until_stopped(
@@ -266,6 +266,8 @@ async def _talk_until_stopped(
 
     with collector, nullcontext() if arguments.quiet else TerminalView(engine):
         async with engine, engine.events.stream(EventType.AUDIO_INPUT_STOPPED) as stopped:
+            trouble = engine.events.of(EventType.DEVICE_FAILED, EventType.DEVICE_STALLED, EventType.DEVICE_SILENT)
+            trouble.subscribe(_warn)
             await engine.start_listening()
             if not arguments.quiet:
                 _say(f"listening to {engine.conversation_state.audio.input_device}; Ctrl-C ends it")
@@ -275,6 +277,12 @@ async def _talk_until_stopped(
             except TimeoutError:
                 return None
             return engine.conversation_state.audio.input_error or "the microphone has stopped"
+
+
+def _warn(event: Event) -> None:
+    """Say that a device is in trouble, while the conversation goes on."""
+    nothing = f"the microphone {event.data['device']!r} delivers nothing but zeros: is it switched off, or not allowed?"
+    _complain(event.data.get("error") or nothing)
 
 
 def _talk_files(folder: Path | None) -> tuple[Path, ...]:

@@ -49,6 +49,14 @@ def test_an_unknown_microphone_is_refused_with_the_choices(null_devices: NullDev
     assert null_devices.mic_name in errors
 
 
+def test_an_unknown_speaker_is_said_and_the_conversation_goes_on(pulse: PulseServer, run: Run) -> None:
+    code, output, errors = voxrx(run, "talk", "--speaker", "gramophone", "--seconds", "2").end()
+
+    assert code == 1
+    assert "speaker 'gramophone' is unknown" in errors
+    assert "turns" in output
+
+
 def test_talking_ends_after_its_time_and_leaves_its_files(pulse: PulseServer, run: Run, tmp_path: Path) -> None:
     code, output, errors = voxrx(run, "talk", "--seconds", "1", "--output", str(tmp_path / "files")).end()
 
