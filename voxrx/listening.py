@@ -126,7 +126,9 @@ class Listening:
 
         self._opening = opening = asyncio.get_running_loop().create_future()
         opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # it need not be awaited
-        behind = hand_off(self._scheduler, size=_FRAMES_BEHIND, overflow="block", timeout=threading.TIMEOUT_MAX)
+        behind = hand_off(  # frame by frame: a slow observer must not keep this thread from everything else
+            self._scheduler, size=_FRAMES_BEHIND, overflow="block", timeout=threading.TIMEOUT_MAX, batch=1
+        )
 
         def give_up(_: abc.SchedulerBase, __: object = None) -> None:
             if self._heard is heard and self._opening is not None:

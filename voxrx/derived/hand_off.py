@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Generic, Literal, TypeAlias, TypeVar, cast, get_args
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
@@ -38,6 +38,7 @@ def hand_off(
     size: int = 1024,
     overflow: Overflow = "drop_oldest",
     timeout: float = 1.0,
+    batch: int = _BATCH,
 ) -> HandOff:
     """Return an operator that moves values to another thread, so that a slow observer does not delay the source.
 
@@ -80,6 +81,7 @@ def hand_off(
         size: How many values may wait.
         overflow: What becomes of a value that finds that many waiting.
         timeout: How many seconds ``"block"`` waits.
+        batch: How many values are delivered in one go, before others on the scheduler get a turn.
 
     Returns:
         The operator; its ``dropped``, ``waiting`` and ``most_waiting`` can be read from any thread.
@@ -87,14 +89,18 @@ def hand_off(
     Raises:
         FieldValueError: If an argument is out of its limits, or the scheduler cannot be used from other threads.
     """
-    return HandOff(scheduler, size=size, overflow=overflow, timeout=timeout)
+    return HandOff(scheduler, size=size, overflow=overflow, timeout=timeout, batch=batch)
 
 
 class HandOff:
     """The operator that `hand_off` makes, with its counters. Each subscription has a queue of its own."""
 
-    def __init__(self, scheduler: abc.SchedulerBase | None, *, size: int, overflow: Overflow, timeout: float) -> None:
+    def __init__(
+        self, scheduler: abc.SchedulerBase | None, *, size: int, overflow: Overflow, timeout: float, batch: int = _BATCH
+    ) -> None:
         _check_size(size)
+        if not isinstance(cast(object, batch), int) or batch < 1:
+            raise FieldValueError(f"batch: expected a whole number >= 1, got {batch!r}")
         if overflow not in get_args(Overflow):
             raise FieldValueError(f"overflow: expected one of {', '.join(get_args(Overflow))}, got {overflow!r}")
         if not 0 <= timeout <= threading.TIMEOUT_MAX:
@@ -107,6 +113,7 @@ class HandOff:
         self._size = 1 if overflow == "latest" else size
         self._overflow = overflow
         self._timeout = timeout
+        self._batch = batch
         self._lock = threading.RLock()  # reentrant, since a finaliser that runs under it may dispose
         self._dropped = 0
         self._waiting = 0
@@ -250,7 +257,7 @@ class _Passage(Generic[T]):
 
     def _deliver(self, *_scheduler_and_state: object) -> None:
         self._deliverer = threading.get_ident()
-        for _turn in range(_BATCH):
+        for _turn in range(self._operator._batch):
             job = self._next_job()
             if job is None:
                 return
