@@ -82,7 +82,7 @@ def onsets(sound: Sound) -> list[float]:
 
 
 def made(latency_ms: float = 0.0) -> EchoCanceller:
-    pytest.importorskip("livekit")
+    pytest.importorskip("livekit", reason="needs voxrx[echo]")
     return EchoCanceller(latency_ms=latency_ms)
 
 
@@ -334,7 +334,7 @@ def test_choices_by_name(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_auto_cancels_where_the_package_is_installed(clock: VirtualClock) -> None:
-    pytest.importorskip("livekit")
+    pytest.importorskip("livekit", reason="needs voxrx[echo]")
 
     assert isinstance(echo_control("auto", clock=clock), EchoCanceller)
     assert isinstance(echo_control("cancel", clock=clock), EchoCanceller)

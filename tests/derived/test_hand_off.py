@@ -767,6 +767,19 @@ def test_a_long_queue_leaves_turns_to_others() -> None:
     assert (len(probe.values), scheduler.jobs) == (2500, 3)
 
 
+def test_others_get_a_turn_after_as_many_values_as_were_asked_for() -> None:
+    scheduler = CountingScheduler()
+    source: Subject[int] = Subject()
+    probe = Probe()
+    probe.of(source.pipe(hand_off(scheduler, size=6, batch=2)))
+
+    for value in range(6):
+        source.on_next(value)
+    scheduler.start()
+
+    assert (probe.values, scheduler.jobs) == ([0, 1, 2, 3, 4, 5], 4)
+
+
 def test_counters_are_summed_over_subscriptions() -> None:
     scheduler = TestScheduler()
     source: Subject[int] = Subject()
@@ -808,6 +821,8 @@ def test_no_lock_is_held_while_a_dropped_value_is_freed() -> None:
         ({"size": 0}, "size: expected a whole number >= 1, got 0"),
         ({"size": True}, "size: .* got True"),
         ({"size": 1.5}, "size: .* got 1.5"),
+        ({"batch": 0}, "batch: expected a whole number >= 1, got 0"),
+        ({"batch": 1.5}, "batch: .* got 1.5"),
         ({"overflow": "drop"}, "overflow: expected one of drop_oldest, .* got 'drop'"),
         ({"timeout": -1}, "timeout: .* got -1"),
         ({"timeout": float("nan")}, "timeout: .* got nan"),

@@ -318,6 +318,18 @@ async def test_a_microphone_that_is_unplugged_is_silent_and_that_is_said(pulse: 
         assert engine.conversation_state.audio.is_silent
 
 
+async def test_an_observer_that_is_slower_than_the_frames_does_not_stop_the_conversation(pulse: PulseServer) -> None:
+    async with conversation(Talker(seconds=0.3)) as engine:
+        engine.frames.subscribe(lambda frame: threading.Event().wait(0.025))
+        playing = pulse.play(np.concatenate([room(0.7), voice(0.5), room(6.0)]))
+
+        await engine.events.wait_for(EventType.TURN_COMPLETED, timeout=10)
+        await asyncio.to_thread(engine.mute)
+
+        playing.stop()
+        assert engine.conversation_state.audio.is_muted
+
+
 async def test_devices_can_be_switched_in_the_middle_of_an_answer(pulse: PulseServer) -> None:
     talker = Talker(seconds=2.0)
     async with conversation(talker) as engine:
